@@ -1,0 +1,162 @@
+//! Every flag and its help; nothing else. Never acts on them.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::CONFIG_FILE;
+use crate::exit::EXIT_CODES;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "wazuh-akamai", version, about, max_term_width = 100, after_help = EXIT_CODES, after_long_help = LONG_HELP)]
+pub struct Cli {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Say more on stderr (twice: still more)
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The whole help: a way in and, again, the exit codes (a test keeps them the same).
+const LONG_HELP: &str = "\
+Start here:
+  wazuh-akamai fetch --last 5m          one look at Akamai, events to stdout
+  wazuh-akamai decode saved.ndjson      the same transformation, offline
+
+Events go to stdout, one JSON object a line; everything else goes to stderr.
+
+Exit codes:
+  0  done, also when there was nothing new
+  1  local failure: disk, unreadable file, a bug
+  2  wrong usage
+  3  configuration invalid, or not filled in yet
+  4  Akamai refused: 400, 401, 403, 404, clock
+  5  Akamai unreachable, 429 or 5xx, or an incomplete answer
+With several sources: the lowest code that is not 0.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask Akamai once for a time window and print the events
+    ///
+    /// Remembers nothing and changes nothing. Without flags it asks for the last 5 minutes that Akamai answers for: it
+    /// leaves out the newest 5 seconds, and keeps 12 hours.
+    #[command(after_help = FETCH_EXAMPLES)]
+    Fetch(FetchArgs),
+    /// Turn saved lines of Akamai's API into events, offline
+    ///
+    /// Reads files or stdin in constant memory. A line that is no event comes out inside one; the context line at the end
+    /// of an answer is passed over.
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode(DecodeArgs),
+}
+
+const FETCH_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai fetch
+  wazuh-akamai fetch --last 2h --source shop
+  wazuh-akamai fetch --from 2026-11-24T06:00:00Z --to 2026-11-24T06:05:00Z
+  wazuh-akamai fetch --raw > answer.ndjson";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai decode answer.ndjson
+  wazuh-akamai fetch --raw | wazuh-akamai decode
+  wazuh-akamai --config akamai_config.ini decode --source shop answer.ndjson";
+
+/// Flags of `fetch`.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// How far back to look, such as 90s, 5m or 2h (at most 12h)
+    #[arg(long, value_name = "SPAN", conflicts_with_all = ["from", "to"], value_parser = span)]
+    pub last: Option<i64>,
+    /// Begin of the window: Unix seconds or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: Option<i64>,
+    /// End of the window (default: 5 seconds ago)
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true, requires = "from")]
+    pub to: Option<i64>,
+    /// Ask this source only (default: all that are enabled)
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Print Akamai's lines as they come, the context line included; secrets in them are not redacted
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// Flags of `decode`.
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// Name for `akamai.source`; with --config, the source whose settings count
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Files to read; - or none: stdin
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+impl Cli {
+    /// The configuration file to use.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| CONFIG_FILE.into())
+    }
+}
+
+/// Seconds of a span such as `5m`.
+fn span(text: &str) -> Result<i64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        _ => None,
+    };
+    let seconds = number.parse::<i64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    seconds
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| "a span is a number with s, m or h, such as 90s, 5m or 2h".into())
+}
+
+/// Unix seconds of a point in time.
+fn time(text: &str) -> Result<i64, String> {
+    text.parse::<i64>()
+        .ok()
+        .or_else(|| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second))
+        .ok_or_else(|| "a time is in Unix seconds or RFC 3339, such as 2026-11-24T06:00:00Z".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_long_help_holds_every_exit_code() {
+        assert!(LONG_HELP.ends_with(EXIT_CODES));
+    }
+
+    #[test]
+    fn spans_and_times_are_read() {
+        assert_eq!((span("90s"), span("5m"), span("2h"), span("7")), (Ok(90), Ok(300), Ok(7_200), Ok(7)));
+        for text in ["", "0", "m", "5d", "-5m", "9999999999999999999"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+        assert_eq!(time("1491303422"), Ok(1_491_303_422));
+        assert_eq!(time("2017-04-04T12:57:02+02:00"), Ok(1_491_303_422));
+        assert!(time("yesterday").is_err());
+    }
+}

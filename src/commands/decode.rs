@@ -1,0 +1,83 @@
+//! `decode`: saved lines of Akamai's API → events on stdout. Never asks Akamai.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::output::{Output, OutputError};
+use super::{load_config, ready};
+use crate::cli::{Cli, DecodeArgs};
+use crate::config::{EVENT_LINE_BYTES, REDACT_HEADERS};
+use crate::exit::Exit;
+use crate::siem::event::{EventDecoder, EventSettings};
+use crate::siem::page::{PageLine, PageReader};
+
+enum Failure {
+    Input(io::Error),
+    Output(OutputError),
+}
+
+/// Runs the command.
+pub fn run(cli: &Cli, args: &DecodeArgs) -> Exit {
+    let settings = match settings(cli, args) {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    let mut decoder = EventDecoder::new(settings);
+    let mut output = Output::new();
+    let stdin = [Path::new("-").to_owned()];
+    let files = if args.files.is_empty() { &stdin[..] } else { &args.files };
+    let mut exit = Exit::Done;
+    for path in files {
+        let decoded = if path == Path::new("-") {
+            decode(io::stdin().lock(), &mut decoder, &mut output)
+        } else {
+            File::open(path).map_err(Failure::Input).and_then(|file| decode(file, &mut decoder, &mut output))
+        };
+        match decoded {
+            Ok(()) => {}
+            Err(Failure::Input(error)) => {
+                log::error!("cannot read {}: {error}", path.display());
+                exit = exit.and(Exit::Local);
+            }
+            Err(Failure::Output(OutputError::Closed)) => return exit,
+            Err(Failure::Output(OutputError::Failed(error))) => {
+                log::error!("cannot write to stdout: {error}");
+                return Exit::Local;
+            }
+        }
+    }
+    exit
+}
+
+/// What counts without a configuration is what the configuration has by default.
+fn settings(cli: &Cli, args: &DecodeArgs) -> Result<EventSettings, Exit> {
+    let Some(file) = &cli.config else {
+        let source = args.source.clone().unwrap_or_else(|| "default".into());
+        let redact_headers = REDACT_HEADERS.map(String::from).to_vec();
+        return Ok(EventSettings { source, line_bytes_max: EVENT_LINE_BYTES, redact_headers });
+    };
+    let config = load_config(file).ok_or(Exit::Config)?;
+    let selected = config.select(args.source.as_deref()).map_err(|problem| {
+        log::error!("{}: {problem}", file.display());
+        Exit::Usage
+    })?;
+    let source = selected.first().and_then(|entry| ready(entry, file)).ok_or(Exit::Config)?;
+    Ok(source.events.clone())
+}
+
+fn decode(input: impl Read, decoder: &mut EventDecoder, output: &mut Output) -> Result<(), Failure> {
+    let mut page = PageReader::new(input);
+    let read = loop {
+        match page.next_line() {
+            Ok(Some(PageLine::Event(line))) => decoder.decode_into(line, &mut output.lines),
+            Ok(Some(PageLine::Context(_))) => {}
+            Ok(Some(PageLine::Expired)) => log::warn!("the answer ends with \"Bad offset, expired data requested\""),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(Failure::Input(error)),
+        }
+        output.flush_if_large().map_err(Failure::Output)?;
+    };
+    output.flush().map_err(Failure::Output)?;
+    read
+}

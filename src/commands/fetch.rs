@@ -1,0 +1,269 @@
+//! `fetch`: one request for a time window, events to stdout. Never remembers anything, never asks twice.
+
+use std::io::{self, Read};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::output::{Output, OutputError};
+use super::{load_config, ready};
+use crate::cli::{Cli, FetchArgs};
+use crate::config::Source;
+use crate::edgegrid::{self, Request};
+use crate::exit::Exit;
+use crate::siem::event::EventDecoder;
+use crate::siem::page::{Context, PageLine, PageReader};
+use crate::siem::problem::{PROBLEM_BYTES_MAX, Problem};
+use crate::siem::query::{Query, RETENTION_S, Range, Window};
+use crate::transport::{Answer, Transport, TransportError, TransportSettings};
+
+/// Seconds between two messages about a long answer.
+const PROGRESS_S: u64 = 10;
+
+/// What can go wrong with one source.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("cannot read ca_file {0}: {1}")]
+    CaFile(String, io::Error),
+    #[error("cannot get random bytes from the system: {0}")]
+    Nonce(getrandom::Error),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("{0}{1}")]
+    Refused(Box<Problem>, String),
+    #[error("the answer was cut after {events} events: {reason}; ask for a smaller window or set a smaller limit")]
+    Cut { events: u64, reason: io::Error },
+    #[error(
+        "the answer is incomplete: it ended after {events} events without its context line; ask for a smaller window or set a smaller limit"
+    )]
+    NoContext { events: u64 },
+    #[error("the answer ended with \"Bad offset, expired data requested\" after {events} events")]
+    Expired { events: u64 },
+    #[error("the answer is incomplete: Akamai counts {total} events, {events} came; ask for a smaller window")]
+    Short { total: u64, events: u64 },
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
+    #[error("the reader of stdout is gone")]
+    OutputClosed,
+}
+
+impl FetchError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::OutputClosed => Exit::Done,
+            Self::Nonce(_) | Self::Output(_) => Exit::Local,
+            Self::CaFile(..) | Self::Transport(TransportError::NoCertificate | TransportError::BadProxy(_)) => {
+                Exit::Config
+            }
+            Self::Refused(problem, _) if !problem.is_passing() => Exit::Refused,
+            _ => Exit::Unavailable,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(cli: &Cli, args: &FetchArgs) -> Exit {
+    let now = unix_seconds();
+    let window = match window(args, now) {
+        Ok(window) => window,
+        Err(problem) => {
+            log::error!("{problem}");
+            return Exit::Usage;
+        }
+    };
+    let file = cli.config_file();
+    let Some(config) = load_config(&file) else { return Exit::Config };
+    let selected = match config.select(args.source.as_deref()) {
+        Ok(selected) => selected,
+        Err(problem) => {
+            log::error!("{}: {problem}", file.display());
+            return Exit::Usage;
+        }
+    };
+    let mut output = Output::new();
+    let mut exit = Exit::Done;
+    for entry in selected {
+        let Some(source) = ready(entry, &file) else {
+            exit = exit.and(Exit::Config);
+            continue;
+        };
+        if let Err(error) = fetch(source, window, args.raw, &mut output) {
+            if matches!(error, FetchError::OutputClosed) {
+                return exit;
+            }
+            log::error!("source {}: {error}", source.name);
+            exit = exit.and(error.exit());
+        }
+    }
+    exit
+}
+
+/// The window that the flags name; without flags exactly that of the original integration, the last 5 minutes.
+fn window(args: &FetchArgs, now: i64) -> Result<Window, String> {
+    const LAST_S: i64 = 300;
+    match (args.from, args.last) {
+        (Some(from), _) => Window::named(from, args.to, now).map_err(|error| error.to_string()),
+        (None, last) => {
+            let last = last.unwrap_or(LAST_S);
+            let window = Window::last(last, now);
+            if window.from < now - RETENTION_S {
+                // The newest 5 seconds do not count against the 12 hours that the user asked for.
+                if last > RETENTION_S {
+                    return Err(format!(
+                        "--last {last} s is longer than the 12 hours ({RETENTION_S} s) that Akamai keeps"
+                    ));
+                }
+                return Ok(Window { from: now - RETENTION_S, ..window });
+            }
+            Ok(window)
+        }
+    }
+}
+
+fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output) -> Result<(), FetchError> {
+    let started = Instant::now();
+    let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
+    let answer = ask(source, &query)?;
+    if answer.status != 200 {
+        return Err(refusal(answer));
+    }
+    let mut decoder = EventDecoder::new(source.events.clone());
+    let mut page = PageReader::new(answer.body);
+    let mut events = 0;
+    let mut reported = Instant::now();
+    let mut last: Option<Context> = None;
+    loop {
+        let line = match page.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(reason) => {
+                flush(output)?;
+                return Err(FetchError::Cut { events, reason });
+            }
+        };
+        match line {
+            PageLine::Event(line) => {
+                last = None;
+                events += 1;
+                if raw {
+                    write_raw(line, output);
+                } else {
+                    decoder.decode_into(line, &mut output.lines);
+                }
+            }
+            PageLine::Context(context) => {
+                if raw {
+                    output.lines.extend_from_slice(context.line.as_bytes());
+                    output.lines.push(b'\n');
+                }
+                last = Some(context);
+            }
+            PageLine::Expired => {
+                flush(output)?;
+                return Err(FetchError::Expired { events });
+            }
+        }
+        output.flush_if_large().map_err(output_error)?;
+        if events % 1024 == 0 && reported.elapsed().as_secs() >= PROGRESS_S {
+            log::info!("source {}: {events} events so far", source.name);
+            reported = Instant::now();
+        }
+    }
+    flush(output)?;
+    let context = last.ok_or(FetchError::NoContext { events })?;
+    summarise(source, window, &context, events, started)
+}
+
+/// Says what came. Akamai's pages overshoot their limit a little, so only fewer lines than it counts are a fault.
+fn summarise(
+    source: &Source,
+    window: Window,
+    context: &Context,
+    events: u64,
+    started: Instant,
+) -> Result<(), FetchError> {
+    if let Some(total) = context.total.filter(|total| *total > events) {
+        return Err(FetchError::Short { total, events });
+    }
+    let time = |seconds: i64| {
+        jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+    };
+    log::info!(
+        "source {}: {events} events from {} to {}, in {:.1} s",
+        source.name,
+        time(window.from),
+        window.to.map_or_else(|| "now".into(), time),
+        started.elapsed().as_secs_f64()
+    );
+    if events >= u64::from(source.limit) {
+        log::warn!(
+            "source {}: the answer reached its limit of {} events; there may be more: ask for a smaller window",
+            source.name,
+            source.limit
+        );
+    }
+    Ok(())
+}
+
+fn write_raw(line: &[u8], output: &mut Output) {
+    output.lines.extend_from_slice(line);
+    output.lines.push(b'\n');
+}
+
+/// Signs and sends one request.
+fn ask(source: &Source, query: &Query) -> Result<Answer, FetchError> {
+    let ca_pem = match &source.ca_file {
+        Some(path) => Some(std::fs::read(path).map_err(|error| FetchError::CaFile(path.display().to_string(), error))?),
+        None => None,
+    };
+    let settings = TransportSettings { proxy: source.proxy.clone(), ca_pem };
+    let transport = Transport::new(&settings, source.host.scheme, |name| std::env::var(name).ok())?;
+    let target = query.target();
+    let request = Request::get(source.host.scheme, &source.host.authority, &target);
+    let timestamp = edgegrid::timestamp(unix_seconds());
+    let authorization = edgegrid::authorization(&source.credentials, &request, &timestamp, &nonce()?);
+    log::debug!("source {}: GET {}{target}", source.name, source.host.url());
+    Ok(transport.get(&source.host.url(), &target, &authorization)?)
+}
+
+/// What an answer other than 200 says, with the skew of the clock where that is the reason.
+fn refusal(answer: Answer) -> FetchError {
+    let now = unix_seconds();
+    let mut body = Vec::new();
+    // A refusal whose body breaks off is a refusal all the same.
+    let _ = answer.body.take(PROBLEM_BYTES_MAX as u64).read_to_end(&mut body);
+    let problem = Problem::parse(answer.status, &body);
+    let mut more = String::new();
+    let server = answer.date.as_deref().and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    if let Some(server) = server.filter(|_| problem.is_invalid_timestamp()) {
+        let skew = now - server.timestamp().as_second();
+        more = format!("; it is {} s {} Akamai's", skew.abs(), if skew < 0 { "behind" } else { "ahead of" });
+    }
+    if let Some(location) = answer.location {
+        more.push_str(&format!("; it redirects to {location:?}, which is not followed"));
+    }
+    FetchError::Refused(Box::new(problem), more)
+}
+
+/// A random UUID, as Akamai's own clients use.
+fn nonce() -> Result<String, FetchError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(FetchError::Nonce)?;
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76) | 4 << 76;
+    let digits = format!("{number:032x}");
+    Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
+}
+
+fn flush(output: &mut Output) -> Result<(), FetchError> {
+    output.flush().map_err(output_error)
+}
+
+fn output_error(error: OutputError) -> FetchError {
+    match error {
+        OutputError::Closed => FetchError::OutputClosed,
+        OutputError::Failed(error) => FetchError::Output(error),
+    }
+}
+
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

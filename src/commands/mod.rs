@@ -1,0 +1,45 @@
+//! The commands, one file each. They print events to stdout, log everything else, and return how they ended.
+
+pub mod decode;
+pub mod fetch;
+mod output;
+
+use std::path::Path;
+
+use crate::config::{self, Config, ConfigError, SourceEntry, SourceState};
+
+/// Reads the configuration; what keeps it from being used is logged.
+fn load_config(path: &Path) -> Option<Config> {
+    let config = config::load(path).map_err(|error| log::error!("{error}")).ok()?;
+    match &config.global {
+        Ok(_) => Some(config),
+        Err(errors) => {
+            log_errors(errors);
+            None
+        }
+    }
+}
+
+/// The source if it can be asked; else why not is logged.
+fn ready<'a>(entry: &'a SourceEntry, file: &Path) -> Option<&'a config::Source> {
+    match &entry.state {
+        SourceState::Ready(source) => return Some(source),
+        SourceState::Disabled => log::error!("source {} is switched off (enabled = no)", entry.name),
+        SourceState::NotConfigured(open) => {
+            log::error!(
+                "source {} is not configured yet: fill in {} in {}",
+                entry.name,
+                open.join(", "),
+                file.display()
+            );
+        }
+        SourceState::Invalid(errors) => log_errors(errors),
+    }
+    None
+}
+
+fn log_errors(errors: &[ConfigError]) {
+    for error in errors {
+        log::error!("{error}");
+    }
+}

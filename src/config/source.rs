@@ -1,0 +1,220 @@
+//! One section → one source. Never reads a file itself: the text of an `.edgerc` comes from the caller.
+
+use std::path::{Path, PathBuf};
+
+use super::ini::{self, Section, Setting};
+use super::values::{
+    Host, absolute_path, flag, header_names, host, is_placeholder, number, proxy, secret, token, word,
+};
+use super::{Errors, Scope, SourceState};
+use crate::edgegrid::Credentials;
+use crate::secret::Secret;
+use crate::siem::event::{EVENT_LINE_BYTES_MAX, EVENT_LINE_BYTES_MIN, EventSettings};
+use crate::siem::query::{ConfigIds, LIMIT_MAX, RETENTION_S};
+
+/// Headers whose values are redacted unless the configuration says otherwise.
+pub const REDACT_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+
+/// Bytes of an event line unless the configuration says otherwise: Wazuh's limit with a margin.
+pub const EVENT_LINE_BYTES: usize = 65_000;
+
+/// One account whose events are fetched.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Name of its section.
+    pub name: String,
+    /// Where to ask.
+    pub host: Host,
+    /// What to sign with.
+    pub credentials: Credentials,
+    /// Whose events.
+    pub config_ids: ConfigIds,
+    /// How to go on from run to run.
+    pub mode: Mode,
+    /// Seconds of the first look, or of each.
+    pub window_s: i64,
+    /// Events asked for in one request, at most.
+    pub limit: u32,
+    /// Pace of the delivery.
+    pub max_eps: MaxEps,
+    /// How events are written.
+    pub events: EventSettings,
+    /// Where in a cluster it runs.
+    pub run_on: RunOn,
+    /// A proxy to go through, with its password.
+    pub proxy: Option<Secret>,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How a source goes on from run to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// From the offset that Akamai returned.
+    Follow,
+    /// Each time the last window, remembering nothing.
+    Window,
+}
+
+/// Events a second handed to Wazuh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxEps {
+    /// As many as Wazuh takes.
+    Auto,
+    /// At most so many.
+    Fixed(u64),
+}
+
+/// Where in a Wazuh cluster a source runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunOn {
+    /// On the master only.
+    Master,
+    /// On any node.
+    Any,
+}
+
+/// The keys without which no request can be signed.
+const REQUIRED: [&str; 5] = ["host", "config_id", "client_token", "client_secret", "access_token"];
+
+/// Those of them that an `.edgerc` gives.
+const FROM_EDGERC: [&str; 4] = ["host", "client_token", "client_secret", "access_token"];
+
+/// Makes a source of `section`, with `default` for what it leaves out.
+pub(super) fn resolve(
+    file: &str,
+    section: &Section,
+    default: Option<&Section>,
+    read_edgerc: &impl Fn(&Path) -> Result<String, String>,
+) -> SourceState {
+    let mut errors = Errors { file, list: Vec::new() };
+    if default.is_some() {
+        errors.faults(section);
+        errors.keys(section, |key| (key.scope == Scope::Global).then_some("this key belongs into [default]"));
+    }
+    let layers: Vec<&Section> = std::iter::once(section).chain(default).collect();
+    let find = |key: &str| layers.iter().find_map(|section| Some((*section, section.get(key)?)));
+    if !errors.value(find("enabled"), flag, true) {
+        return if errors.list.is_empty() { SourceState::Disabled } else { SourceState::Invalid(errors.list) };
+    }
+
+    let edgerc = edgerc_section(&layers, read_edgerc, &mut errors);
+    let find = |key: &str| match &edgerc {
+        Some(edgerc) if FROM_EDGERC.contains(&key) => edgerc.get(key).map(|setting| (edgerc, setting)),
+        _ => find(key),
+    };
+    let missing: Vec<&'static str> = REQUIRED.into_iter().filter(|key| find(key).is_none()).collect();
+    let open: Vec<&'static str> = REQUIRED
+        .into_iter()
+        .filter(|key| find(key).is_none_or(|(_, setting)| is_placeholder(key, &setting.value)))
+        .collect();
+    if errors.list.is_empty() && missing.len() < REQUIRED.len() && open == missing {
+        for key in missing {
+            errors.at(section.line, &section.name, Some(key), "the key is missing");
+        }
+    }
+    let source = typed(section, &open, &find, &mut errors);
+    match source {
+        _ if !errors.list.is_empty() => SourceState::Invalid(errors.list),
+        Some(source) => SourceState::Ready(Box::new(source)),
+        None => SourceState::NotConfigured(open),
+    }
+}
+
+/// The typed source; none while required values are open.
+fn typed<'a>(
+    section: &Section,
+    open: &[&str],
+    find: &impl Fn(&str) -> Option<(&'a Section, &'a Setting)>,
+    errors: &mut Errors<'_>,
+) -> Option<Source> {
+    let filled = |key: &str| find(key).filter(|_| !open.contains(&key));
+    let host = errors.value(filled("host"), |value| host(value).map(Some), None);
+    let config_ids = errors.value(filled("config_id"), |value| ConfigIds::parse(value).map(Some), None);
+    let client_token = errors.value(filled("client_token"), token, String::new());
+    let client_secret = errors.value(filled("client_secret"), secret, Secret::new(String::new()));
+    let access_token = errors.value(filled("access_token"), token, String::new());
+    let max_eps = |value: &str| {
+        if value == "auto" { Ok(MaxEps::Auto) } else { number(1, 100_000)(value).map(MaxEps::Fixed) }
+    };
+    let line_bytes_max = errors.value(
+        find("max_line"),
+        |value| {
+            number(EVENT_LINE_BYTES_MIN as u64, EVENT_LINE_BYTES_MAX as u64)(value)
+                .map(|bytes| usize::try_from(bytes).unwrap_or(EVENT_LINE_BYTES))
+        },
+        EVENT_LINE_BYTES,
+    );
+    let redact_headers = errors.value(find("redact_headers"), header_names, REDACT_HEADERS.map(String::from).to_vec());
+    let mode = errors.value(find("mode"), word(&[("follow", Mode::Follow), ("window", Mode::Window)]), Mode::Follow);
+    let window = errors.value(find("window"), number(1, RETENTION_S.unsigned_abs()), 300);
+    let limit = errors.value(find("limit"), number(1, u64::from(LIMIT_MAX)), u64::from(LIMIT_MAX));
+    let max_eps = errors.value(find("max_eps"), max_eps, MaxEps::Auto);
+    let run_on = errors.value(find("run_on"), word(&[("master", RunOn::Master), ("any", RunOn::Any)]), RunOn::Master);
+    let proxy = errors.value(find("proxy"), |value| proxy(value).map(Some), None);
+    let ca_file = errors.value(find("ca_file"), |value| absolute_path(value).map(Some), None);
+    if !open.is_empty() {
+        return None;
+    }
+    Some(Source {
+        name: section.name.clone(),
+        host: host?,
+        credentials: Credentials { client_token, client_secret, access_token },
+        config_ids: config_ids?,
+        mode,
+        window_s: i64::try_from(window).unwrap_or(RETENTION_S),
+        limit: u32::try_from(limit).unwrap_or(LIMIT_MAX),
+        max_eps,
+        events: EventSettings { source: section.name.clone(), line_bytes_max, redact_headers },
+        run_on,
+        proxy,
+        ca_file,
+    })
+}
+
+/// The section of the `.edgerc` file that the source takes host and credentials from, if it does: the innermost layer
+/// that names either decides.
+fn edgerc_section(
+    layers: &[&Section],
+    read_edgerc: &impl Fn(&Path) -> Result<String, String>,
+    errors: &mut Errors<'_>,
+) -> Option<Section> {
+    let direct = |section: &Section| FROM_EDGERC.into_iter().find(|key| section.get(key).is_some());
+    let layer = layers.iter().find(|section| section.get("edgerc").is_some() || direct(section).is_some())?;
+    let setting = layer.get("edgerc")?;
+    let mut fail = |problem: String| errors.at(setting.line, &layer.name, Some("edgerc"), problem);
+    if let Some(key) = direct(layer) {
+        fail(format!("the section has {key} too: take host and credentials either from the .edgerc or from here"));
+        return None;
+    }
+    let name =
+        layers.iter().find_map(|section| section.get("edgerc_section")).map_or("default", |setting| &setting.value);
+    let text = match read_edgerc(Path::new(&setting.value)) {
+        Ok(text) => text,
+        Err(problem) => {
+            fail(problem);
+            return None;
+        }
+    };
+    let Some(mut found) = ini::sections(&text).into_iter().find(|section| section.name == name) else {
+        fail(format!("{} has no section [{name}]", setting.value));
+        return None;
+    };
+    for key in FROM_EDGERC {
+        if found.get(key).is_none() {
+            fail(format!("[{name}] of {} lacks {key}", setting.value));
+        }
+    }
+    for setting in &mut found.settings {
+        setting.value = unquoted(&setting.value).to_owned();
+        // Errors name the line of the file that the user has open.
+        setting.line = layer.get("edgerc").map_or(0, |edgerc| edgerc.line);
+    }
+    Some(found)
+}
+
+/// Some of Akamai's tools write quotes around the values of an `.edgerc`.
+fn unquoted(value: &str) -> &str {
+    let inner = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    inner('"').or_else(|| inner('\'')).unwrap_or(value)
+}

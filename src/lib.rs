@@ -1,0 +1,18 @@
+//! Brings Akamai's security events into Wazuh.
+//!
+//! The flow of an event, and the modules in reading order: [`config`] says whom to ask; [`siem::query`] builds the request,
+//! [`edgegrid`] signs it, [`transport`] sends it; [`siem::page`] reads the answer line by line; [`siem::event`] turns each
+//! line into one event line that Wazuh's decoder, rules and index understand; [`commands`] write those to stdout.
+//!
+//! Pure modules (`siem`, `edgegrid`, and `config` but for its `load`) take time, nonce and files as arguments and never
+//! touch the world; `tests/it/tidy.rs` keeps them so. Arrows point down: nothing in a pure module knows a command.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod edgegrid;
+pub mod exit;
+pub mod logger;
+pub mod secret;
+pub mod siem;
+pub mod transport;

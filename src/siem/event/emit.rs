@@ -1,0 +1,339 @@
+//! Writes one event line: members, texts and values, counting fields and remembering what had to be cut. Never decides
+//! what an event says; never makes a line that is not JSON.
+
+use super::fields::Encoding;
+use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
+use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, percent_decode_into, spell_into, write_plain, write_text};
+
+/// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
+/// array counts as one.
+const FIELDS_MAX: usize = 255;
+
+/// Fields kept free for the `akamai` object, which comes last.
+const FIELDS_RESERVED: usize = 16;
+
+/// Bytes of a name; longer ones are cut. Akamai's longest is 17.
+const KEY_BYTES_MAX: usize = 256;
+
+/// Items of a list. Real events have up to some twenty rules.
+const ITEMS_MAX: usize = 1_000;
+
+/// Objects and arrays inside one another, the line itself included; what is deeper becomes text.
+const DEPTH_MAX: usize = 32;
+
+/// Bytes after which nothing more of Akamai's object is written: a line cannot hold a tenth of it, and memory stays
+/// bounded whatever the event.
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Names listed in `akamai.truncated`.
+const NAMES_NOTED_MAX: usize = 32;
+
+/// Characters of a name listed in `akamai.truncated`.
+const NAME_NOTED_CHARS_MAX: usize = 64;
+
+/// Memory that is used again from line to line.
+#[derive(Debug, Default)]
+pub(super) struct EmitMemory {
+    path: Vec<u8>,
+    open: Vec<Open>,
+    names: Vec<(usize, usize)>,
+    truncated: Vec<String>,
+    unescaped: Vec<u8>,
+    decoded: Vec<u8>,
+}
+
+/// An object or array that is open.
+#[derive(Debug)]
+struct Open {
+    /// Length of the path outside it.
+    path_length: usize,
+    /// Where its names begin.
+    first_name: usize,
+}
+
+/// The line that is being written.
+pub(super) struct Emit<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    start: usize,
+    fields: usize,
+    /// Names on the way to the current object, each ended by a dot.
+    path: &'a mut Vec<u8>,
+    open: &'a mut Vec<Open>,
+    /// Where the names of every open object stand in `out`, to keep the first of duplicates.
+    names: &'a mut Vec<(usize, usize)>,
+    /// Paths of what was cut or left out, in order.
+    truncated: &'a mut Vec<String>,
+    unescaped: &'a mut Vec<u8>,
+    decoded: &'a mut Vec<u8>,
+}
+
+impl<'a> Emit<'a> {
+    /// Opens a line's object at the end of `out`.
+    pub(super) fn open_line(out: &'a mut Vec<u8>, memory: &'a mut EmitMemory) -> Self {
+        let EmitMemory { path, open, names, truncated, unescaped, decoded } = memory;
+        path.clear();
+        open.clear();
+        names.clear();
+        truncated.clear();
+        let start = out.len();
+        let mut emit = Self { out, start, fields: 0, path, open, names, truncated, unescaped, decoded };
+        emit.enter(b"");
+        emit.out.push(b'{');
+        emit
+    }
+
+    /// Opens an object as the value of a member of ours.
+    pub(super) fn open(&mut self, key: &'static str) {
+        self.own_key(key);
+        self.enter(key.as_bytes());
+        self.out.push(b'{');
+    }
+
+    /// Closes the object opened last.
+    pub(super) fn close(&mut self) {
+        self.out.push(b'}');
+        self.leave();
+    }
+
+    /// Ends the `akamai` object with the names of what was cut, and the line.
+    pub(super) fn close_line(mut self) {
+        if !self.truncated.is_empty() {
+            let names = std::mem::take(self.truncated);
+            self.list("truncated".into(), names.iter().map(String::as_bytes));
+        }
+        self.close();
+        self.close();
+    }
+
+    /// Writes a member of ours: text that, where it comes from Akamai, also stands whole elsewhere in the line.
+    pub(super) fn own<'t>(&mut self, key: &'static str, text: impl Into<Text<'t>>) {
+        self.own_key(key);
+        self.value_text(key.as_bytes(), text.into());
+    }
+
+    /// Writes a member whose value is text. Where something of it is lost, `original` (or else the text itself) follows as
+    /// `<key>Raw`.
+    pub(super) fn text(&mut self, key: Text<'_>, text: Text<'_>, original: Option<&[u8]>) {
+        if self.key(key) && self.value_text(key.bytes, text).lossy {
+            self.raw(key.bytes, original.unwrap_or(text.bytes));
+        }
+    }
+
+    /// Writes `<key>Raw`, spelled so that nothing is lost.
+    pub(super) fn raw(&mut self, key: &[u8], original: &[u8]) {
+        let key = [key, b"Raw"].concat();
+        if self.key(key.as_slice().into()) {
+            let mut spelled = Vec::new();
+            spell_into(&original[..original.len().min(TEXT_BYTES_MAX + 1)], &mut spelled);
+            self.value_text(&key, spelled.as_slice().into());
+        }
+    }
+
+    /// Writes a list of texts as a member.
+    pub(super) fn list<'t>(&mut self, key: Text<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
+        let mut all = Written::default();
+        if !self.key(key) {
+            return all;
+        }
+        self.fields += 1;
+        self.out.push(b'[');
+        for (index, item) in items.enumerate() {
+            if index == ITEMS_MAX || self.is_full() {
+                all.cut = true;
+                break;
+            }
+            if index > 0 {
+                self.out.push(b',');
+            }
+            let written = write_text(self.out, item, Place::Item);
+            all.lossy |= written.lossy;
+            all.cut |= written.cut;
+        }
+        self.out.push(b']');
+        if all.cut {
+            self.note_cut(key.bytes);
+        }
+        all
+    }
+
+    /// Passes a value of the line through as a member, so that Wazuh can index it: scalars become strings, nulls are left
+    /// out, strings are decoded as `encoding` says, what is nested too deep becomes text.
+    pub(super) fn pass(&mut self, line: Line<'_>, key: Text<'_>, value: Value, encoding: Encoding) {
+        if value.kind == Kind::Null || !self.has_room(key.bytes) {
+            return;
+        }
+        if matches!(value.kind, Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
+            if self.key(key) {
+                self.nested(line, key.bytes, value, encoding);
+            }
+            return;
+        }
+        let mut unescaped = std::mem::take(self.unescaped);
+        let mut decoded = std::mem::take(self.decoded);
+        let text = line.text(value, &mut unescaped);
+        if encoding == Encoding::UnknownPercent && matches!(value.kind, Kind::Text | Kind::EscapedText) {
+            decoded.clear();
+            percent_decode_into(text.bytes, &mut decoded);
+            self.text(key, decoded.as_slice().into(), Some(text.bytes));
+        } else {
+            self.text(key, text, None);
+        }
+        *self.unescaped = unescaped;
+        *self.decoded = decoded;
+    }
+
+    /// Whether a member of Akamai's may still be written; if not, its name is noted.
+    pub(super) fn has_room(&mut self, key: &[u8]) -> bool {
+        let room = self.fields + FIELDS_RESERVED < FIELDS_MAX && !self.is_full();
+        if !room {
+            self.note_cut(key);
+        }
+        room
+    }
+
+    /// Remembers that a member of the current object was cut or left out.
+    pub(super) fn note_cut(&mut self, key: &[u8]) {
+        if self.truncated.len() < NAMES_NOTED_MAX {
+            let name = format!("{}{}", String::from_utf8_lossy(self.path), String::from_utf8_lossy(key));
+            let name: String = name.chars().take(NAME_NOTED_CHARS_MAX).collect();
+            if !self.truncated.contains(&name) {
+                self.truncated.push(name);
+            }
+        }
+    }
+
+    /// Writes a name of ours, of which we know that it comes once.
+    fn own_key(&mut self, key: &'static str) {
+        self.comma();
+        let start = self.out.len();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.push(b'"');
+        self.names.push((start, self.out.len()));
+        self.out.push(b':');
+    }
+
+    /// Writes a name with its comma and colon, unless the object has it already (in any case).
+    fn key(&mut self, key: Text<'_>) -> bool {
+        let before = self.out.len();
+        self.comma();
+        let start = self.out.len();
+        let bytes = &key.bytes[..key.bytes.len().min(KEY_BYTES_MAX)];
+        if key.plain {
+            write_plain(self.out, bytes, Place::Item);
+        } else {
+            write_text(self.out, bytes, Place::Item);
+        }
+        let (written, length) = (&self.out[start..], self.out.len() - start);
+        let same =
+            |&(from, to): &(usize, usize)| to - from == length && self.out[from..to].eq_ignore_ascii_case(written);
+        if self.names[self.first_name()..].iter().any(same) {
+            self.out.truncate(before);
+            return false;
+        }
+        self.names.push((start, start + length));
+        self.out.push(b':');
+        true
+    }
+
+    fn comma(&mut self) {
+        if self.names.len() > self.first_name() {
+            self.out.push(b',');
+        }
+    }
+
+    fn first_name(&self) -> usize {
+        self.open.last().map_or(0, |open| open.first_name)
+    }
+
+    fn value_text(&mut self, key: &[u8], text: Text<'_>) -> Written {
+        self.fields += 1;
+        let write = if text.plain { write_plain } else { write_text };
+        let written = write(self.out, text.bytes, Place::Member);
+        if written.cut {
+            self.note_cut(key);
+        }
+        written
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() - self.start > OUTPUT_BYTES_MAX
+    }
+
+    fn enter(&mut self, key: &[u8]) {
+        self.open.push(Open { path_length: self.path.len(), first_name: self.names.len() });
+        if !key.is_empty() {
+            self.path.extend_from_slice(key);
+            self.path.push(b'.');
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(open) = self.open.pop() {
+            self.path.truncate(open.path_length);
+            self.names.truncate(open.first_name);
+        }
+    }
+
+    /// An object or array whose name is already written.
+    fn nested(&mut self, line: Line<'_>, key: &[u8], value: Value, encoding: Encoding) {
+        self.enter(key);
+        if value.kind == Kind::Object {
+            self.out.push(b'{');
+            let mut name = Vec::new();
+            each_member(line.bytes, value, |key, value| {
+                let key = line.text(key, &mut name);
+                self.pass(line, key, value, encoding);
+                !self.is_full()
+            });
+            self.out.push(b'}');
+        } else {
+            self.fields += 1;
+            self.items(line, value, encoding);
+        }
+        self.leave();
+    }
+
+    /// The items of an array; whatever they hold, Wazuh counts the array as one field.
+    fn items(&mut self, line: Line<'_>, array: Value, encoding: Encoding) {
+        let fields = self.fields;
+        self.out.push(b'[');
+        let mut items = 0;
+        each_item(line.bytes, array, |item| {
+            if items == ITEMS_MAX || self.is_full() {
+                self.note_cut(b"[]");
+                return false;
+            }
+            if item.kind == Kind::Null {
+                return true;
+            }
+            if items > 0 {
+                self.out.push(b',');
+            }
+            items += 1;
+            match item.kind {
+                Kind::Object | Kind::Array if self.open.len() < DEPTH_MAX => self.nested(line, b"", item, encoding),
+                _ => self.item_text(line, item, encoding),
+            }
+            self.fields = fields;
+            true
+        });
+        self.out.push(b']');
+    }
+
+    fn item_text(&mut self, line: Line<'_>, item: Value, encoding: Encoding) {
+        let mut unescaped = std::mem::take(self.unescaped);
+        let text = line.text(item, &mut unescaped).bytes;
+        let written = if encoding == Encoding::UnknownPercent && matches!(item.kind, Kind::Text | Kind::EscapedText) {
+            self.decoded.clear();
+            percent_decode_into(text, self.decoded);
+            write_text(self.out, self.decoded, Place::Item)
+        } else {
+            write_text(self.out, text, Place::Item)
+        };
+        if written.cut {
+            self.note_cut(b"[]");
+        }
+        *self.unescaped = unescaped;
+    }
+}

@@ -1,0 +1,219 @@
+//! Header text: which bytes of it are secrets, and the user agent. Never changes the text itself; says where to.
+
+use std::ops::Range;
+
+/// What stands in place of a secret.
+pub(super) const REDACTED: &[u8] = b"[redacted]";
+
+/// What is known of one header text (`Name: value` lines, already decoded).
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    /// Bytes to be replaced by [`REDACTED`], in order.
+    pub(super) secrets: Vec<Range<usize>>,
+    /// The value of the first `User-Agent`.
+    pub(super) user_agent: Option<Range<usize>>,
+}
+
+/// How a header's value is redacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Keep,
+    Whole,
+    /// Names of cookies stay, their values go.
+    Cookies,
+    /// The same for the one cookie that `Set-Cookie` sets; its attributes stay.
+    SetCookie,
+}
+
+impl Headers {
+    /// Finds the secrets of `text`: the values of the headers in `names` (lower case). Lines end with CR LF, LF or CR. A
+    /// line that begins no header (folded, or without a proper name and colon) belongs to the header before it.
+    pub(super) fn read(&mut self, text: &[u8], names: &[String]) {
+        self.secrets.clear();
+        self.user_agent = None;
+        let mut rule = Rule::Keep;
+        let mut start = 0;
+        while start < text.len() {
+            let end = memchr::memchr2(b'\r', b'\n', &text[start..]).map_or(text.len(), |at| start + at);
+            let line = &text[start..end];
+            let colon = memchr::memchr(b':', line);
+            let name = line[..colon.unwrap_or(0)].trim_ascii();
+            let redacted = colon.and_then(|_| rule_for(name, names));
+            let folded = line.first().is_some_and(u8::is_ascii_whitespace);
+            let mut value = start..end;
+            if redacted.is_some() || (is_token(name) && !folded) {
+                rule = redacted.unwrap_or(Rule::Keep);
+                value.start = start + colon.map_or(0, |at| at + 1);
+                if self.user_agent.is_none() && name.eq_ignore_ascii_case(b"user-agent") {
+                    self.user_agent = Some(trimmed(text, value.clone()));
+                }
+                self.mark(text, value, rule);
+            } else if rule != Rule::Keep {
+                self.mark(text, value, Rule::Whole);
+            }
+            start = end + 1;
+        }
+    }
+
+    /// Appends `text` with its secrets replaced.
+    pub(super) fn redact_into(&self, text: &[u8], out: &mut Vec<u8>) {
+        let mut done = 0;
+        for secret in &self.secrets {
+            out.extend_from_slice(&text[done..secret.start]);
+            out.extend_from_slice(REDACTED);
+            done = secret.end;
+        }
+        out.extend_from_slice(&text[done..]);
+    }
+
+    /// The same for the percent-encoded form of the text that was read.
+    pub(super) fn redact_encoded_into(&self, encoded: &[u8], out: &mut Vec<u8>) {
+        let mut secrets = self.secrets.iter().peekable();
+        let (mut at, mut decoded) = (0, 0);
+        while at < encoded.len() {
+            let length = encoded_length(&encoded[at..]);
+            while secrets.next_if(|secret| secret.end <= decoded).is_some() {}
+            match secrets.peek() {
+                Some(secret) if secret.start == decoded => out.extend_from_slice(REDACTED),
+                Some(secret) if secret.contains(&decoded) => {}
+                _ => out.extend_from_slice(&encoded[at..at + length]),
+            }
+            at += length;
+            decoded += 1;
+        }
+    }
+
+    /// Whether the user agent itself is among the secrets.
+    pub(super) fn hides_user_agent(&self) -> bool {
+        self.user_agent.as_ref().is_some_and(|agent| self.secrets.iter().any(|secret| secret.start == agent.start))
+    }
+
+    fn mark(&mut self, text: &[u8], value: Range<usize>, rule: Rule) {
+        match rule {
+            Rule::Keep => {}
+            Rule::Whole => self.mark_secret(trimmed(text, value)),
+            Rule::Cookies | Rule::SetCookie => {
+                let mut start = value.start;
+                for (index, piece) in text[value].split(|&byte| byte == b';').enumerate() {
+                    let whole = start..start + piece.len();
+                    start += piece.len() + 1;
+                    if rule == Rule::SetCookie && index > 0 && is_cookie_attribute(piece) {
+                        continue;
+                    }
+                    // A cookie without a name is all value (RFC 6265bis, 5.6).
+                    let name_length = memchr::memchr(b'=', piece).map_or(0, |at| at + 1);
+                    self.mark_secret(trimmed(text, whole.start + name_length..whole.end));
+                }
+            }
+        }
+    }
+
+    fn mark_secret(&mut self, secret: Range<usize>) {
+        if !secret.is_empty() {
+            self.secrets.push(secret);
+        }
+    }
+}
+
+/// Bytes of the percent-encoded form that stand for the next decoded byte.
+fn encoded_length(encoded: &[u8]) -> usize {
+    match encoded {
+        [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => 3,
+        _ => 1,
+    }
+}
+
+fn rule_for(name: &[u8], names: &[String]) -> Option<Rule> {
+    if !names.iter().any(|redacted| name.eq_ignore_ascii_case(redacted.as_bytes())) {
+        return None;
+    }
+    Some(if name.eq_ignore_ascii_case(b"cookie") {
+        Rule::Cookies
+    } else if name.eq_ignore_ascii_case(b"set-cookie") {
+        Rule::SetCookie
+    } else {
+        Rule::Whole
+    })
+}
+
+/// An attribute of a cookie, and nothing that could be a second cookie behind a comma.
+fn is_cookie_attribute(piece: &[u8]) -> bool {
+    const ATTRIBUTES: [&[u8]; 9] =
+        [b"expires", b"max-age", b"domain", b"path", b"samesite", b"priority", b"secure", b"httponly", b"partitioned"];
+    let mut parts = piece.splitn(2, |&byte| byte == b'=');
+    let name = parts.next().unwrap_or_default().trim_ascii();
+    let value = parts.next().unwrap_or_default();
+    ATTRIBUTES.iter().any(|attribute| name.eq_ignore_ascii_case(attribute)) && !value.contains(&b'=')
+}
+
+/// A header name in the sense of RFC 9110, 5.6.2.
+fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+fn trimmed(text: &[u8], range: Range<usize>) -> Range<usize> {
+    let value = &text[range.clone()];
+    let start = range.start + (value.len() - value.trim_ascii_start().len());
+    start..start + value.trim_ascii().len()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        ["authorization", "cookie", "set-cookie"].map(String::from).to_vec()
+    }
+
+    fn check(text: &str, expected: &str) {
+        let mut headers = Headers::default();
+        headers.read(text.as_bytes(), &names());
+        let mut out = Vec::new();
+        headers.redact_into(text.as_bytes(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn values_of_secret_headers_go_and_names_of_cookies_stay() {
+        check("Host: a\r\nAUTHORIZATION:  Basic eA== \r\nX: y", "Host: a\r\nAUTHORIZATION:  [redacted] \r\nX: y");
+        check("Cookie: a=1; b=%40x;c=;", "Cookie: a=[redacted]; b=[redacted];c=;");
+        check("Set-Cookie: s=1; Path=/; HttpOnly", "Set-Cookie: s=[redacted]; Path=/; HttpOnly");
+        check("Set-Cookie: path=1; path=/, path=2", "Set-Cookie: path=[redacted]; path=[redacted]");
+        check("Set-Cookie: secure; x", "Set-Cookie: [redacted]; [redacted]");
+        check("Cookie: nameless", "Cookie: [redacted]");
+        check("Authorization:", "Authorization:");
+    }
+
+    #[test]
+    fn what_belongs_to_a_secret_header_goes_too() {
+        check("Authorization: a\r\n b\r\nX: y", "Authorization: [redacted]\r\n [redacted]\r\nX: y");
+        check("Cookie: a=1\nb=2\nX: y", "Cookie: a=[redacted]\n[redacted]\nX: y");
+        check(" Cookie : a=1", " Cookie : a=[redacted]");
+        check("X: y\r\nNoColonLine\r\n", "X: y\r\nNoColonLine\r\n");
+        check("{p}", "{p}");
+    }
+
+    #[test]
+    fn the_encoded_form_is_redacted_at_the_same_places() {
+        let encoded = b"Cookie%3a%20a%3d1%e9%3b%20b=2%0d%0aX%3a%20y%zz";
+        let mut decoded = Vec::new();
+        crate::siem::text::percent_decode_into(encoded, &mut decoded);
+        let mut headers = Headers::default();
+        headers.read(&decoded, &names());
+        let mut out = Vec::new();
+        headers.redact_encoded_into(encoded, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "Cookie%3a%20a%3d[redacted]%3b%20b=[redacted]%0d%0aX%3a%20y%zz");
+    }
+
+    #[test]
+    fn the_user_agent_is_found() {
+        let text = b"host: a\r\nuser-agent:  curl/8 \r\nUser-Agent: second";
+        let mut headers = Headers::default();
+        headers.read(text, &["user-agent".to_owned()]);
+        assert_eq!(&text[headers.user_agent.clone().unwrap()], b"curl/8");
+        assert!(headers.hides_user_agent());
+        headers.read(text, &names());
+        assert!(!headers.hides_user_agent());
+    }
+}

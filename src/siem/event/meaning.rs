@@ -1,0 +1,77 @@
+//! What one event means as a whole: its action, verdict, category and attack groups. Never looks at what an attacker
+//! chooses.
+
+use super::classify::{AttackGroup, Category, Verdict, classify_rule};
+use super::emit::Emit;
+use super::fields::{Object, RuleList};
+use super::members::Members;
+use super::rule_lists::RuleLists;
+use super::top_level::action_into;
+
+/// The meaning of an event.
+pub(super) struct Meaning {
+    verdict: Verdict,
+    category: Category,
+    group: Option<AttackGroup>,
+    groups: Vec<AttackGroup>,
+}
+
+impl Meaning {
+    /// Reads it from the event's rules; leaves the event's action, in lower case, in `action`.
+    pub(super) fn of(
+        members: &Members<'_>,
+        lists: &RuleLists,
+        memory: &mut [Vec<u8>; 2],
+        action: &mut Vec<u8>,
+    ) -> Self {
+        let [applied, slow_post] = memory;
+        let applied = members.source_text(Object::AttackData, "appliedAction", applied).bytes;
+        let slow_post = members.source_text(Object::AttackData, "slowPostAction", slow_post).bytes;
+        action.clear();
+        action_into(applied, || lists.items(RuleList::Actions), slow_post, action);
+
+        let mut category = (!slow_post.is_empty()).then_some(Category::SlowPost);
+        let mut groups = Vec::new();
+        let mut acting_group = None;
+        for rule in lists.each_rule() {
+            let Some((of_rule, group)) = classify_rule(rule) else { continue };
+            category = Some(category.map_or(of_rule, |known| known.min(of_rule)));
+            let Some(group) = group else { continue };
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+            if acting_group.is_none() && rule.action.trim_ascii().eq_ignore_ascii_case(action) {
+                acting_group = Some(group);
+            }
+        }
+        Self {
+            verdict: Verdict::of(action),
+            category: category.unwrap_or_else(|| by_objects(members)),
+            group: acting_group.or_else(|| groups.first().copied()),
+            groups,
+        }
+    }
+
+    /// Writes it into the `akamai` object.
+    pub(super) fn write(&self, emit: &mut Emit<'_>) {
+        emit.own("verdict", self.verdict.word());
+        emit.own("category", self.category.word());
+        if let Some(group) = self.group {
+            emit.own("attack_group", group.word());
+            emit.list("attack_groups".into(), self.groups.iter().map(|group| group.word().as_bytes()));
+        }
+    }
+}
+
+/// The category of an event none of whose rules says one: by the objects that a protection adds.
+fn by_objects(members: &Members<'_>) -> Category {
+    if members.has(Object::UserRiskData) {
+        Category::Ato
+    } else if !members.source_text(Object::AttackData, "apiId", &mut Vec::new()).bytes.is_empty() {
+        Category::Api
+    } else if members.has(Object::BotData) {
+        Category::Bot
+    } else {
+        Category::Other
+    }
+}

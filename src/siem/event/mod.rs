@@ -1,0 +1,245 @@
+//! One line of Akamai's answer → one event line for Wazuh. Never fails, never drops a line, never looks at the clock.
+//!
+//! The order of work, and where it stands:
+//!
+//! 1. `siem::json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`).
+//! 2. `members` finds each field; the table in `fields` says how it is encoded.
+//! 3. `rule_lists` decodes the triggered rules, `meaning` and `classify` say what they mean.
+//! 4. `top_level` makes the fields that Wazuh looks for (srcip, url, action …).
+//! 5. `objects` writes Akamai's own objects, decoded (`headers` finds the secrets in them).
+//! 6. The `akamai` object ends the line; `limits` cuts the rare line that is too long for Wazuh.
+
+mod classify;
+mod emit;
+mod fields;
+mod headers;
+mod limits;
+mod meaning;
+mod members;
+mod objects;
+mod rule_lists;
+mod top_level;
+mod unparsed;
+
+use sha2::{Digest, Sha256};
+
+use self::classify::Category;
+use self::emit::{Emit, EmitMemory};
+use self::fields::{Encoding, Object};
+use self::meaning::Meaning;
+use self::members::{Members, Resolved, TopLevel, is_plain};
+use self::objects::{ObjectMemory, ObjectWriter};
+use self::rule_lists::RuleLists;
+use self::top_level::UrlParts;
+use super::json::{JsonError, Kind, Member, Tape};
+
+/// Shortest limit of a line that still holds what rules need, in bytes.
+pub const EVENT_LINE_BYTES_MIN: usize = 1_024;
+
+/// Longest line that Wazuh takes whole under our location, in bytes: 65,535 less `1:command_akamai_siem:` (observed on
+/// 4.14.9; one byte more and the event arrives without fields).
+pub const EVENT_LINE_BYTES_MAX: usize = 65_513;
+
+/// What a source's configuration says about its events.
+#[derive(Clone, Debug)]
+pub struct EventSettings {
+    /// Name of the source, for `akamai.source`.
+    pub source: String,
+    /// Bytes of one event line without its line end, from [`EVENT_LINE_BYTES_MIN`] to [`EVENT_LINE_BYTES_MAX`].
+    pub line_bytes_max: usize,
+    /// Headers whose values are redacted, in lower case.
+    pub redact_headers: Vec<String>,
+}
+
+/// Turns lines into events. Holds memory that is used again from line to line, and nothing else: the same line always
+/// gives the same event.
+#[derive(Debug)]
+pub struct EventDecoder {
+    settings: EventSettings,
+    tape: Tape,
+    resolved: Resolved,
+    lists: RuleLists,
+    memory: Memory,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    emit: EmitMemory,
+    objects: ObjectMemory,
+    texts: [Vec<u8>; 2],
+    action: Vec<u8>,
+    url: Vec<u8>,
+    user_agent: Vec<u8>,
+}
+
+impl EventDecoder {
+    /// A decoder for the events of one source.
+    pub fn new(settings: EventSettings) -> Self {
+        Self {
+            settings,
+            tape: Tape::default(),
+            resolved: Resolved::default(),
+            lists: RuleLists::default(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// Appends the event of `line` (without its line end) to `out`: exactly one JSON object and a line end, within the
+    /// limits, whatever the bytes.
+    pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        let event_id = event_id(line);
+        match self.tape.scan(line) {
+            Ok(()) => self.write_event(line, &event_id, out),
+            Err(error) => self.write_unparsed(line, &event_id, &error, out),
+        }
+        if out.len() - start > self.settings.line_bytes_max {
+            let fitted = limits::fit(&out[start..], self.settings.line_bytes_max);
+            out.truncate(start);
+            out.extend_from_slice(&fitted);
+        }
+        out.push(b'\n');
+    }
+
+    fn write_event(&mut self, line: &[u8], event_id: &str, out: &mut Vec<u8>) {
+        let Self { settings, tape, resolved, lists, memory: Memory { emit, objects, texts, action, url, user_agent } } =
+            self;
+        let members = Members::resolve(line, tape, resolved);
+        members.read_rule_lists(lists, &mut texts[0]);
+        let meaning = Meaning::of(&members, lists, texts, action);
+        user_agent.clear();
+
+        let mut emit = Emit::open_line(out, emit);
+        write_top_level(&mut emit, &members, action, url, texts);
+        let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent };
+        let mut extra = Vec::new();
+        for (what, member) in members.top() {
+            match what {
+                TopLevel::Object(object) => {
+                    if members.object(object).is_some_and(|first| std::ptr::eq(first, member)) {
+                        writer.write(&mut emit, object, member);
+                    }
+                }
+                TopLevel::Format(name) if stands_at_the_top(&members, name, member) => {}
+                TopLevel::Format(_) | TopLevel::Reserved => extra.push(member),
+                TopLevel::Unknown => {
+                    let key = members.line.text(member.key, &mut texts[0]);
+                    emit.pass(members.line, key, member.value, Encoding::Unknown);
+                }
+            }
+        }
+
+        emit.open("akamai");
+        emit.own("source", settings.source.as_str());
+        emit.own("event_id", event_id);
+        meaning.write(&mut emit);
+        let host = members.text(Object::HttpMessage, "host", texts).bytes.to_ascii_lowercase();
+        if !host.is_empty() {
+            emit.own("host", host.as_slice());
+        }
+        if !user_agent.is_empty() {
+            emit.own("user_agent", user_agent.as_slice());
+        }
+        if !extra.is_empty() {
+            emit.open("extra");
+            for member in extra {
+                let key = members.line.text(member.key, &mut texts[0]);
+                emit.pass(members.line, key, member.value, Encoding::Unknown);
+            }
+            emit.close();
+        }
+        if tape.unrecorded > 0 {
+            emit.note_cut(b"members beyond the first 4096");
+        }
+        emit.close_line();
+    }
+
+    fn write_unparsed(&mut self, line: &[u8], event_id: &str, error: &JsonError, out: &mut Vec<u8>) {
+        let mut emit = Emit::open_line(out, &mut self.memory.emit);
+        emit.own("type", TYPE);
+        emit.open("akamai");
+        emit.own("source", self.settings.source.as_str());
+        emit.own("event_id", event_id);
+        emit.own("verdict", "unknown");
+        emit.own("category", Category::Other.word());
+        emit.own("parse_error", error.to_string().as_str());
+        match unparsed::redacted_raw(line, &self.settings.redact_headers) {
+            Some(raw) => emit.text("raw".into(), raw.as_slice().into(), None),
+            None => emit.note_cut(b"raw"),
+        }
+        emit.close_line();
+    }
+}
+
+/// What every event line is, for rules and dashboards.
+const TYPE: &str = "akamai_siem";
+
+/// The fields that Wazuh and its users look for, ahead of Akamai's own objects.
+fn write_top_level(
+    emit: &mut Emit<'_>,
+    members: &Members<'_>,
+    action: &[u8],
+    url: &mut Vec<u8>,
+    texts: &mut [Vec<u8>; 2],
+) {
+    emit.own("type", TYPE);
+    for name in ["format", "version"] {
+        if let Some(value) = members.format(name) {
+            emit.own(name, members.line.text(value, &mut texts[0]));
+        }
+    }
+    if let Some(timestamp) = top_level::timestamp(members.text(Object::HttpMessage, "start", texts).bytes) {
+        emit.own("timestamp", timestamp.as_str());
+    }
+    if let Some(address) = top_level::source_ip(members.text(Object::AttackData, "clientIP", texts).bytes) {
+        emit.own("srcip", address);
+    }
+    if !action.is_empty() {
+        emit.own("action", action);
+    }
+    let mut copy = |emit: &mut Emit<'_>, key, object, name| {
+        let text = members.text(object, name, texts);
+        if !text.bytes.is_empty() {
+            emit.own(key, text);
+        }
+    };
+    copy(emit, "status", Object::HttpMessage, "status");
+    copy(emit, "protocol", Object::HttpMessage, "protocol");
+    if url_into(members, url) {
+        emit.note_cut(b"url");
+    }
+    if !url.is_empty() {
+        emit.own("url", url.as_slice());
+    }
+    copy(emit, "id", Object::HttpMessage, "requestId");
+    copy(emit, "srcuser", Object::UserRiskData, "username");
+    copy(emit, "dstuser", Object::UserRiskData, "originUserId");
+}
+
+fn url_into(members: &Members<'_>, url: &mut Vec<u8>) -> bool {
+    let [mut host, mut port, mut path, mut query, mut tls] = [const { Vec::new() }; 5];
+    url.clear();
+    let parts = UrlParts {
+        host: members.source_text(Object::HttpMessage, "host", &mut host).bytes,
+        port: members.source_text(Object::HttpMessage, "port", &mut port).bytes,
+        path: members.source_text(Object::HttpMessage, "path", &mut path).bytes,
+        query: members.source_text(Object::HttpMessage, "query", &mut query).bytes,
+        tls: members.source_text(Object::HttpMessage, "tls", &mut tls).bytes,
+    };
+    top_level::url_into(parts, url)
+}
+
+/// Whether nothing is lost when a member named type, format or version is not passed on: it stands at the top already.
+fn stands_at_the_top(members: &Members<'_>, name: &str, member: &Member) -> bool {
+    match name {
+        "type" => member.value.kind == Kind::Null || member.value.source(members.line.bytes) == TYPE.as_bytes(),
+        _ => is_plain(member.value) || member.value.kind == Kind::Null,
+    }
+}
+
+/// The first 128 bits of SHA-256 over Akamai's line, in hexadecimal digits.
+fn event_id(line: &[u8]) -> String {
+    let digest = Sha256::digest(line);
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    digest[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -1,0 +1,201 @@
+//! The parallel lists of `attackData`, one item a triggered rule: decoded and aligned. Never loses an item: what is not
+//! base64 stays as it came, and a surplus stays at the end.
+
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::fields::{RULE_LISTS, RuleList};
+use crate::siem::text::percent_decode_into;
+
+/// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
+/// carry the other.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The lists of one event. Kept from event to event for its memory.
+#[derive(Debug, Default)]
+pub(super) struct RuleLists {
+    /// All items, one behind the other.
+    text: Vec<u8>,
+    /// Where each item stands in `text`.
+    items: Vec<(usize, usize)>,
+    /// Where each list stands in `items`; none where the event lacks the field.
+    lists: [Option<(usize, usize)>; RULE_LISTS],
+    decoded: Vec<u8>,
+}
+
+/// What one triggered rule says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rule<'a> {
+    pub(super) id: &'a [u8],
+    pub(super) tag: &'a [u8],
+    pub(super) action: &'a [u8],
+}
+
+impl RuleLists {
+    /// Forgets the last event.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.items.clear();
+        self.lists = [None; RULE_LISTS];
+    }
+
+    /// Whether the event has this list already.
+    pub(super) fn has(&self, list: RuleList) -> bool {
+        self.lists[list as usize].is_some()
+    }
+
+    /// Reads an encoded list: percent-decoded once as a whole, split at `;`, each item base64-decoded (Akamai's techdocs,
+    /// "configuration-rule"). An empty field has no items.
+    pub(super) fn read(&mut self, list: RuleList, encoded: &[u8]) {
+        let mut decoded = std::mem::take(&mut self.decoded);
+        decoded.clear();
+        percent_decode_into(encoded, &mut decoded);
+        let first = self.items.len();
+        if !decoded.is_empty() {
+            for item in decoded.split(|&byte| byte == b';') {
+                let start = self.text.len();
+                base64_decode_into(item, &mut self.text);
+                self.items.push((start, self.text.len()));
+            }
+        }
+        self.lists[list as usize] = Some((first, self.items.len()));
+        self.decoded = decoded;
+    }
+
+    /// Starts a list whose items come one by one, already decoded (with [`Self::push`]).
+    pub(super) fn begin(&mut self, list: RuleList) {
+        self.lists[list as usize] = Some((self.items.len(), self.items.len()));
+    }
+
+    /// Appends an item to the list begun last.
+    pub(super) fn push(&mut self, list: RuleList, item: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(item);
+        self.items.push((start, self.text.len()));
+        if let Some((_, end)) = &mut self.lists[list as usize] {
+            *end = self.items.len();
+        }
+    }
+
+    /// How many rules were triggered: the items of `rules`, without one empty item that a final `;` leaves (an id is
+    /// never empty).
+    pub(super) fn rules(&self) -> usize {
+        let items = self.raw_items(RuleList::Rules);
+        items.len() - usize::from(items.last().is_some_and(|&(start, end)| start == end))
+    }
+
+    /// The items of a list, aligned with the rules: an empty item beyond them that a final `;` leaves is dropped, missing
+    /// ones are empty, a surplus follows.
+    pub(super) fn items(&self, list: RuleList) -> impl Iterator<Item = &[u8]> {
+        let rules = self.rules();
+        let items = self.raw_items(list);
+        let ended_by_semicolon = items.len() == rules + 1 && items.last().is_some_and(|&(start, end)| start == end);
+        let count = if ended_by_semicolon { rules } else { items.len().max(rules) };
+        (0..count).map(move |index| items.get(index).map_or(&[][..], |&(start, end)| &self.text[start..end]))
+    }
+
+    /// The rules in the order of the event.
+    pub(super) fn each_rule(&self) -> impl Iterator<Item = Rule<'_>> {
+        (0..self.rules()).map(|index| Rule {
+            id: self.item(RuleList::Rules, index),
+            tag: self.item(RuleList::Tags, index),
+            action: self.item(RuleList::Actions, index),
+        })
+    }
+
+    fn item(&self, list: RuleList, index: usize) -> &[u8] {
+        self.raw_items(list).get(index).map_or(&[], |&(start, end)| &self.text[start..end])
+    }
+
+    fn raw_items(&self, list: RuleList) -> &[(usize, usize)] {
+        self.lists[list as usize].map_or(&[], |(first, end)| &self.items[first..end])
+    }
+}
+
+/// Appends the bytes that `item` encodes, or `item` itself where it is no base64.
+fn base64_decode_into(item: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    if BASE64.decode_vec(item, out).is_ok() {
+        return;
+    }
+    out.truncate(start);
+    // Blanks inside items and the URL-safe alphabet occur in mangled samples only.
+    let tidy: Vec<u8> = item
+        .iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|&byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect();
+    if BASE64.decode_vec(&tidy, out).is_err() {
+        out.truncate(start);
+        out.extend_from_slice(item);
+    }
+}
+
+/// The text that a value of `custom` encodes, if it is base64 of a text. Customers may put plain words there, and some of
+/// them look like base64: what does not decode to printable text is taken for one of those.
+pub(super) fn custom_text(value: &[u8]) -> Option<Vec<u8>> {
+    let mut encoded = Vec::new();
+    percent_decode_into(value, &mut encoded);
+    let decoded = BASE64.decode(&encoded).ok()?;
+    let printable = std::str::from_utf8(&decoded)
+        .is_ok_and(|text| text.chars().all(|character| !character.is_control() || "\t\r\n".contains(character)));
+    (printable && !decoded.is_empty()).then_some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rules: &str, other: &str, expected: &[&str]) {
+        let mut lists = RuleLists::default();
+        lists.read(RuleList::Rules, rules.as_bytes());
+        lists.read(RuleList::Data, other.as_bytes());
+        let items: Vec<_> = lists.items(RuleList::Data).map(String::from_utf8_lossy).collect();
+        assert_eq!(items, expected, "{rules} / {other}");
+    }
+
+    #[test]
+    fn each_item_is_decoded_on_its_own() {
+        check("MQ%3d%3d%3bMg%3d%3d", "YTti%3bYz1kOyBl", &["a;b", "c=d; e"]);
+        check("MQ==;Mg==", "YQ;YWI", &["a", "ab"]);
+        check("eA%3d%3d", "PG5hbWU%2b", &["<name>"]);
+        check("MQ%3d%3d", "YWxlcnQ%253d%253bZGVueQ%253d%253d", &["YWxlcnQ%3d%3bZGVueQ%3d%3d"]);
+    }
+
+    #[test]
+    fn what_is_not_base64_stays_as_it_came() {
+        check("MQ==;Mg==", "b2s=;!!!", &["ok", "!!!"]);
+        check("MQ==", "RXhhbXBsZSBy dWxlIHRleHQ=", &["Example rule text"]);
+        check("MQ==", "-_8", &["\u{fffd}\u{fffd}"]);
+    }
+
+    #[test]
+    fn lists_are_aligned_with_the_rules() {
+        check("MQ==;Mg==;", "YQ==;Yg==;", &["a", "b"]);
+        check("MQ==;Mg==;Mw==", "YQ==;Yg==;", &["a", "b", ""]);
+        check("MQ==;Mg==", "", &["", ""]);
+        check("MQ==;Mg==", ";;", &["", ""]);
+        check("MQ==", "YQ==;Yg==;Yw==", &["a", "b", "c"]);
+        check("MQ==", "YQ==;Yg==;", &["a", "b", ""]);
+        check("", "", &[]);
+        check("", ";", &["", ""]);
+    }
+
+    #[test]
+    fn custom_is_decoded_only_where_it_is_base64_of_text() {
+        assert_eq!(custom_text(b"Ymx1ZSB0ZWFt").as_deref(), Some(&b"blue team"[..]));
+        assert_eq!(custom_text(b"YQ%3d%3d").as_deref(), Some(&b"a"[..]));
+        assert_eq!(custom_text(b"not base64!"), None);
+        assert_eq!(custom_text(b"deny"), None);
+        assert_eq!(custom_text(b""), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! Akamai's SIEM protocol, PURE: what is asked, what comes back, what an event is. Never does I/O, never knows the time.
+
+pub mod event;
+mod json;
+pub mod page;
+pub mod problem;
+pub mod query;
+
+mod swar;
+mod text;

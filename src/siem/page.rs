@@ -1,0 +1,280 @@
+//! One answer of Akamai's, read line by line in bounded memory, and its context line. Never decodes an event, never holds a
+//! page.
+//!
+//! An answer is newline-separated JSON: one event a line, and at the end the context line with the offset to go on from.
+//! Only the context line proves that the answer is whole: a body that is cut where a line ends looks no different.
+
+use std::io::{self, Read};
+
+use memchr::{memchr, memmem};
+use serde_json::Value;
+
+/// Bytes of a line that are kept. Akamai's events average 2.6 kB; what a longer line has beyond is passed over, so that the
+/// line reaches Wazuh as one that could not be parsed.
+pub const ANSWER_LINE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a context line; those seen have some 150. A longer line is an event.
+const CONTEXT_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes asked of the reader at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// The text that older versions of the service put at the end of an answer instead of a context line when the offset had
+/// expired (Akamai's Splunk connector looked for it).
+const EXPIRED_TAIL: &[u8] = b"Bad offset, expired data requested";
+
+/// The last line of a whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Where the next request goes on; opaque. May be empty when there was nothing.
+    pub offset: String,
+    /// Events in this answer, by Akamai's count.
+    pub total: Option<u64>,
+    /// The limit in force; present when it was reached.
+    pub limit: Option<u64>,
+    /// The line as it came.
+    pub line: String,
+}
+
+/// One line of an answer, without its line end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PageLine<'a> {
+    /// An event, or something that stands where one should.
+    Event(&'a [u8]),
+    /// The context line.
+    Context(Context),
+    /// The service says in plain text that the offset has expired.
+    Expired,
+}
+
+impl Context {
+    /// The context if `line` is one: a JSON object with an `offset` that is a string and without the objects of an event.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        if line.len() > CONTEXT_LINE_BYTES_MAX || memmem::find(line, b"\"offset\"").is_none() {
+            return None;
+        }
+        let object = serde_json::from_slice::<Value>(line).ok()?;
+        if object.get("attackData").is_some() || object.get("httpMessage").is_some() {
+            return None;
+        }
+        let count = |name: &str| {
+            let value = object.get(name)?;
+            value.as_u64().or_else(|| value.as_str()?.parse().ok())
+        };
+        Some(Self {
+            offset: object.get("offset")?.as_str()?.to_owned(),
+            total: count("total"),
+            limit: count("limit"),
+            line: String::from_utf8_lossy(line).into_owned(),
+        })
+    }
+}
+
+/// Reads an answer's lines. Blank lines are passed over; a carriage return before the line end goes with it.
+#[derive(Debug)]
+pub struct PageReader<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    /// Unread bytes are `buffer[start..end]`; before `searched` there is no line end among them.
+    start: usize,
+    end: usize,
+    searched: usize,
+    ended: bool,
+}
+
+impl<R: Read> PageReader<R> {
+    /// Reads from the start of an answer's body.
+    pub fn new(reader: R) -> Self {
+        Self { reader, buffer: vec![0; READ_BYTES], start: 0, end: 0, searched: 0, ended: false }
+    }
+
+    /// The next line, or none at the end of the answer.
+    ///
+    /// # Errors
+    /// What the reader reports, after the whole lines before it; the piece of a line that came is given up.
+    pub fn next_line(&mut self) -> io::Result<Option<PageLine<'_>>> {
+        loop {
+            let Some((start, end)) = self.next_span()? else { return Ok(None) };
+            let line = &self.buffer[start..end];
+            if !line.trim_ascii().is_empty() {
+                let end = end - usize::from(line.ends_with(b"\r"));
+                return Ok(Some(classify(&self.buffer[start..end])));
+            }
+        }
+    }
+
+    /// Where the next line stands in the buffer, without its line feed.
+    fn next_span(&mut self) -> io::Result<Option<(usize, usize)>> {
+        loop {
+            if let Some(at) = memchr(b'\n', &self.buffer[self.searched..self.end]) {
+                let span = (self.start, self.searched + at);
+                self.start = span.1 + 1;
+                self.searched = self.start;
+                return Ok(Some(span));
+            }
+            self.searched = self.end;
+            if self.ended {
+                let span = (self.start, self.end);
+                self.start = self.end;
+                return Ok((span.0 < span.1).then_some(span));
+            }
+            if self.end - self.start >= ANSWER_LINE_BYTES_MAX {
+                let span = (self.start, self.start + ANSWER_LINE_BYTES_MAX);
+                self.pass_over_rest_of_line()?;
+                return Ok(Some(span));
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads more behind what is unread, making room first.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.searched -= self.start;
+            self.start = 0;
+        }
+        if self.buffer.len() - self.end < READ_BYTES {
+            self.buffer.resize((self.buffer.len() * 2).min(ANSWER_LINE_BYTES_MAX + 2 * READ_BYTES), 0);
+        }
+        let read = read_some(&mut self.reader, &mut self.buffer[self.end..])?;
+        self.end += read;
+        self.ended = read == 0;
+        Ok(())
+    }
+
+    /// Behind an over-long line, whose beginning stays in the buffer: reads on up to the line end, keeping nothing of it.
+    fn pass_over_rest_of_line(&mut self) -> io::Result<()> {
+        let kept = self.start + ANSWER_LINE_BYTES_MAX;
+        self.end = self.end.max(kept);
+        loop {
+            if let Some(at) = memchr(b'\n', &self.buffer[kept..self.end]) {
+                self.start = kept + at + 1;
+                self.searched = self.start;
+                return Ok(());
+            }
+            let read = read_some(&mut self.reader, &mut self.buffer[kept..])?;
+            self.end = kept + read;
+            if read == 0 {
+                self.ended = true;
+                self.start = self.end;
+                self.searched = self.end;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn classify(line: &[u8]) -> PageLine<'_> {
+    if line.trim_ascii() == EXPIRED_TAIL {
+        return PageLine::Expired;
+    }
+    Context::parse(line).map_or(PageLine::Event(line), PageLine::Context)
+}
+
+fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Gives its bytes in pieces of the sizes named, over and over.
+    struct Pieces<'a>(&'a [u8], Vec<usize>, usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let size = self.1[self.2 % self.1.len()].min(self.0.len()).min(buffer.len());
+            self.2 += 1;
+            buffer[..size].copy_from_slice(&self.0[..size]);
+            self.0 = &self.0[size..];
+            Ok(size)
+        }
+    }
+
+    fn lines(body: &[u8], pieces: Vec<usize>) -> Vec<String> {
+        let mut page = PageReader::new(Pieces(body, pieces, 0));
+        let mut lines = Vec::new();
+        while let Some(line) = page.next_line().unwrap() {
+            lines.push(match line {
+                PageLine::Event(line) => String::from_utf8_lossy(line).into_owned(),
+                PageLine::Context(context) => format!("context {}", context.offset),
+                PageLine::Expired => "expired".into(),
+            });
+        }
+        lines
+    }
+
+    #[test]
+    fn every_shape_of_the_context_line_is_known() {
+        let context = |offset: &str, total, limit| Some((offset.to_owned(), total, limit));
+        for (line, expected) in [
+            (r#"{ "total": 0, "offset":"3a7f1" }"#, context("3a7f1", Some(0), None)),
+            (r#"{ "total": 6, "offset":"3a7f1","limit": 5 }"#, context("3a7f1", Some(6), Some(5))),
+            (r#"{"total":1,"offset":"7;-_","limit":10000}"#, context("7;-_", Some(1), Some(10000))),
+            (r#"{"offset":"b.2","total":2,"limit":10000}"#, context("b.2", Some(2), Some(10000))),
+            (r#"{"offset":"","total":0}"#, context("", Some(0), None)),
+            (r#"{"total":3,"offset":"x","limit":null}"#, context("x", Some(3), None)),
+            (r#"{"type":"akamai_siem","attackData":{},"offset":"x","total":1}"#, None),
+            (r#"{"httpMessage":null,"offset":"x"}"#, None),
+            (r#"{"offset":7}"#, None),
+            (r#"["offset"]"#, None),
+            (r#"{"total":1}"#, None),
+        ] {
+            let parsed = Context::parse(line.as_bytes());
+            assert!(parsed.as_ref().is_none_or(|context| context.line == line));
+            assert_eq!(parsed.map(|context| (context.offset, context.total, context.limit)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_end_with_line_feeds_only() {
+        let body = "{\"a\":\"\u{2028}\u{85}\"}\r\n\n  \r\nx\rx\nBad offset, expired data requested\n{\"offset\":\"o\"}";
+        assert_eq!(lines(body.as_bytes(), vec![1]), ["{\"a\":\"\u{2028}\u{85}\"}", "x\rx", "expired", "context o"]);
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_cut_and_the_next_one_is_whole() {
+        let mut body = vec![b'x'; ANSWER_LINE_BYTES_MAX + 3 * READ_BYTES];
+        body.extend_from_slice(b"\nnext\nlast");
+        let lines = lines(&body, vec![READ_BYTES - 7]);
+        assert_eq!(lines.len(), 3);
+        assert_eq!((lines[0].len(), &*lines[1], &*lines[2]), (ANSWER_LINE_BYTES_MAX, "next", "last"));
+    }
+
+    #[test]
+    fn a_failing_reader_is_reported_after_the_whole_lines() {
+        struct Failing(bool);
+        impl Read for Failing {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                if self.0 {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+                self.0 = true;
+                buffer[..7].copy_from_slice(b"one\ntwo");
+                Ok(7)
+            }
+        }
+        let mut page = PageReader::new(Failing(false));
+        assert_eq!(page.next_line().unwrap(), Some(PageLine::Event(b"one")));
+        assert_eq!(page.next_line().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    proptest! {
+        #[test]
+        fn the_lines_do_not_depend_on_the_pieces(body in "[ab\r\n]{0,60}", pieces in proptest::collection::vec(1..9_usize, 1..5)) {
+            let whole: Vec<String> =
+                body.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned()).filter(|line| !line.trim().is_empty()).collect();
+            prop_assert_eq!(lines(body.as_bytes(), pieces), whole);
+        }
+    }
+}

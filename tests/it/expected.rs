@@ -1,0 +1,95 @@
+//! Every sample line decoded by the library, compared field by field with decodings that were made independently
+//! (`tests/data/siem/expected`). Never looks at how the decoder works.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use wazuh_akamai::siem::event::{EventDecoder, EventSettings};
+
+const LISTS: [(&str, &str); 7] = [
+    ("rules", "id"),
+    ("ruleVersions", "version"),
+    ("ruleMessages", "message"),
+    ("ruleTags", "tag"),
+    ("ruleData", "data"),
+    ("ruleSelectors", "selector"),
+    ("ruleActions", "action"),
+];
+
+fn decode(line: &[u8]) -> Value {
+    let settings = EventSettings { source: "default".into(), line_bytes_max: 65_000, redact_headers: Vec::new() };
+    let mut out = Vec::new();
+    EventDecoder::new(settings).decode_into(line, &mut out);
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// Our U+FFFD stands for a NUL too, since Wazuh cuts a value there.
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value}")).replace('\0', "\u{fffd}")
+}
+
+fn header_pairs(text: &str) -> Value {
+    let lines = text.split(['\r', '\n']).filter(|line| !line.is_empty());
+    lines
+        .map(|line| match line.split_once(':') {
+            Some((name, value)) => Value::from(vec![name, value.trim()]),
+            None => Value::from(vec![Value::from(line), Value::Null]),
+        })
+        .collect()
+}
+
+fn check(name: &str, minimum: usize) {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/siem");
+    let source = fs::read(data.join(name)).unwrap();
+    let expected = fs::read_to_string(data.join("expected").join(name.replace('/', "__"))).unwrap();
+    let mut compared = 0;
+    for (line, expected) in source.split(|byte| *byte == b'\n').zip(expected.lines()) {
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        if expected.get("metadata").is_some() {
+            continue;
+        }
+        let event = decode(line);
+        let what = expected["requestId"].as_str().unwrap_or("no id");
+        let rules = expected["rules"].as_array().unwrap();
+        for (list, member) in LISTS {
+            let Some(items) = event["attackData"][list].as_array() else {
+                assert!(rules.is_empty(), "{what}: {list} is missing");
+                continue;
+            };
+            let mut wanted: Vec<String> = rules.iter().map(|rule| text(&rule[member])).collect();
+            wanted.extend(expected["extraItems"][list].as_array().into_iter().flatten().map(text));
+            assert_eq!(items.iter().map(text).collect::<Vec<_>>(), wanted, "{what}: {list}");
+            let lossy = rules.iter().any(|rule| rule.get(format!("{member}_b64")).is_some());
+            assert_eq!(event["attackData"].get(format!("{list}Raw")).is_some(), lossy, "{what}: {list}Raw");
+            compared += wanted.len();
+        }
+        for headers in ["requestHeaders", "responseHeaders"] {
+            if let Some(wanted) = expected["httpMessage"].get(headers) {
+                assert_eq!(&header_pairs(&text(&event["httpMessage"][headers])), wanted, "{what}: {headers}");
+                compared += 1;
+            }
+        }
+        for (decoded, field) in [("pathDecoded", "path"), ("queryDecoded", "query")] {
+            let wanted = expected["httpMessage"].get(decoded).map(text);
+            assert_eq!(event["httpMessage"].get(field).map(text), wanted, "{what}: {field}");
+        }
+        match expected.get("custom") {
+            Some(Value::String(custom)) => assert_eq!(event["custom"]["value"], *custom, "{what}"),
+            Some(custom) => assert_eq!(&event["custom"], custom, "{what}"),
+            None => assert!(event.get("custom").is_none(), "{what}"),
+        }
+    }
+    assert!(compared >= minimum, "only {compared} fields were compared");
+}
+
+#[test]
+fn the_synthetic_events_are_decoded_as_expected() {
+    check("synthetic/events.ndjson", 250);
+}
+
+#[test]
+fn akamais_published_event_is_decoded_as_expected() {
+    check("openapi/siem-event-200.ndjson", 20);
+}

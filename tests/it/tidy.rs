@@ -1,0 +1,97 @@
+//! Rules about the project itself: what a module may use, what documentation must say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wazuh_akamai::config::KEYS;
+use wazuh_akamai::exit::EXIT_CODES;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The code of a file before its tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+#[test]
+fn pure_modules_never_touch_the_world() {
+    let world = [
+        "std::fs",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "SystemTime",
+        "Instant",
+        "TcpStream",
+        "UnixStream",
+        "UnixDatagram",
+        "std::io::stdout",
+        "io::stdin",
+        "println!",
+        "eprintln!",
+        "log::",
+        "ureq",
+        "getrandom",
+        "crate::transport",
+        "crate::commands",
+        "crate::config",
+    ];
+    let mut files = rust_files(&root().join("src/siem"));
+    files.push(root().join("src/edgegrid.rs"));
+    assert!(files.len() > 15);
+    for path in files {
+        let code = code(&path);
+        for word in world {
+            assert!(!code.contains(word), "{} uses {word}", path.display());
+        }
+    }
+    for path in rust_files(&root().join("src/config")).iter().filter(|path| !path.ends_with("mod.rs")) {
+        for word in ["std::fs", "std::env", "SystemTime", "ureq", "crate::commands"] {
+            assert!(path.ends_with("tests.rs") || !code(path).contains(word), "{} uses {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_does() {
+    for path in rust_files(&root().join("src")).iter().chain(&rust_files(&root().join("tests"))) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("//! "), "{}", path.display());
+        assert!(text.lines().count() <= 550, "{} asks for a split", path.display());
+    }
+}
+
+#[test]
+fn the_readme_lists_every_key_and_exit_code() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for key in KEYS {
+        assert!(readme.contains(&format!("`{}`", key.name)), "README.md does not name {}", key.name);
+    }
+    for line in EXIT_CODES.lines().filter(|line| line.starts_with("  ")) {
+        let (code, meaning) = line.trim().split_once("  ").unwrap();
+        assert!(readme.contains(&format!("| {code} | {meaning} |")), "README.md does not list: {line}");
+    }
+}
+
+#[test]
+fn the_changelog_begins_with_this_version() {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let first = changelog.lines().find(|line| line.starts_with("## ")).unwrap();
+    assert!(first.starts_with(concat!("## ", env!("CARGO_PKG_VERSION"))), "{first}");
+}
