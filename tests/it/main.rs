@@ -1,7 +1,17 @@
 //! The integration tests: the real program and the real library against files, processes and a loopback Akamai.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+/// The loopback Akamai.
+#[path = "../loopback/mod.rs"]
+mod loopback;
+/// Runs the real program.
+mod program;
+
+/// `decode` and hostile lines.
+mod decode;
 /// Akamai lines against decodings that were made independently.
 mod expected;
+/// `fetch` against the loopback Akamai.
+mod fetch;
 /// What keeps the project in shape: pure modules, documentation that says what the code does.
 mod tidy;

@@ -1,0 +1,185 @@
+//! `decode` and the program around it: files, stdin, help; and hostile lines through the whole decoder.
+
+use std::fs;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use wazuh_akamai::config::REDACT_HEADERS;
+use wazuh_akamai::siem::event::{EVENT_LINE_BYTES_MIN, EventDecoder, EventSettings};
+
+use crate::loopback::samples;
+use crate::program::{Place, finish, program};
+
+fn decode(line: &[u8], line_bytes_max: usize) -> Value {
+    let redact_headers = REDACT_HEADERS.map(String::from).to_vec();
+    let settings = EventSettings { source: "default".into(), line_bytes_max, redact_headers };
+    let mut out = Vec::new();
+    EventDecoder::new(settings).decode_into(line, &mut out);
+    let (last, line) = out.split_last().unwrap();
+    assert!(*last == b'\n' && !line.contains(&b'\n'));
+    assert!(line.len() <= line_bytes_max, "{} bytes", line.len());
+    let event: Value = serde_json::from_slice(line).unwrap();
+    let (fields, longest) = measure(&event);
+    assert!(fields < 256 && longest <= 32_000, "{fields} fields, {longest} bytes");
+    event
+}
+
+/// Fields as Wazuh counts them, and the longest string.
+fn measure(value: &Value) -> (usize, usize) {
+    match value {
+        Value::Object(members) => {
+            members.values().map(measure).fold((0, 0), |(f, l), (fields, long)| (f + fields, l.max(long)))
+        }
+        Value::Array(items) => (1, items.iter().map(|item| measure(item).1).max().unwrap_or(0)),
+        Value::String(text) => (1, text.len()),
+        _ => panic!("a scalar that is no string: {value}"),
+    }
+}
+
+#[test]
+fn files_and_stdin_are_read_and_context_lines_passed_over() {
+    let place = Place::new("");
+    let path = place.folder.path().join("answer.ndjson");
+    fs::write(&path, format!("{}\n{}\n\n{{\"total\":2,\"offset\":\"x\"}}\n", samples::line(1, 7), samples::line(2, 7)))
+        .unwrap();
+    let mut command = program();
+    command.args(["decode", path.to_str().unwrap(), "-", "--source", "shop"]);
+    let ended = finish(command, samples::line(3, 7).as_bytes()).expect(0);
+    assert_eq!(ended.events().len(), 3);
+    assert!(ended.events().iter().all(|event| event["akamai"]["source"] == "shop") && ended.stderr.is_empty());
+
+    let mut command = program();
+    command.args(["decode", "/nonexistent", path.to_str().unwrap()]);
+    assert_eq!(finish(command, b"").fails(1, "cannot read /nonexistent").events().len(), 2);
+    let mut command = program();
+    command.args(["decode", "/"]);
+    finish(command, b"").fails(1, "cannot read /: ");
+}
+
+#[test]
+fn a_configuration_decides_what_is_redacted() {
+    let config = "[default]\nhost = h\nconfig_id = 1\nclient_token = c\nclient_secret = s\naccess_token = a\nredact_headers = none\n";
+    let place = Place::new(config);
+    let path = place.folder.path().join("line");
+    fs::write(&path, samples::line(1, 7)).unwrap();
+    let headers =
+        |ended: crate::program::Ended| ended.expect(0).events()[0]["httpMessage"]["requestHeaders"].to_string();
+    assert!(headers(place.run(&["decode", path.to_str().unwrap()])).contains("session=geheim1"));
+    let mut command = program();
+    command.args(["decode", path.to_str().unwrap()]);
+    assert!(headers(finish(command, b"")).contains("session=[redacted]; theme=[redacted]"));
+}
+
+#[test]
+fn the_help_teaches() {
+    for (args, says) in [
+        (vec!["--help"], "Exit codes:"),
+        (vec!["fetch", "--help"], "Examples:"),
+        (vec!["decode", "--help"], "Examples:"),
+        (vec!["--version"], concat!("wazuh-akamai ", env!("CARGO_PKG_VERSION"))),
+    ] {
+        let mut command = program();
+        command.args(&args);
+        assert!(finish(command, b"").expect(0).text().contains(says), "{args:?}");
+    }
+    let mut command = program();
+    command.arg("fetsh");
+    finish(command, b"").fails(2, "fetch");
+}
+
+#[test]
+fn hostile_values_reach_wazuh_as_text() {
+    let line = br#"{"type":"x","srcip":"6.6.6.6","akamai":{"verdict":"allowed"},"Akamai.verdict":"allowed","timestamp":"now","event_type":"alert",
+        "status":{"a":1},"httpMessage":{"host":"[::1]","path":"[1,2]","query":"%00","HOST":"second","start":"x","requestHeaders":["Cookie: geheim"],
+        "big":12345678901234567890.10,"none":null,"list":["[x]",null,{"a":"%41"}]},"attackData":"text","geo":["x"],"custom":["Ymx1ZQ=="]}"#;
+    let event = decode(&[&line[..line.len()]].concat().replace_newlines(), 65_000);
+    assert_eq!(event["type"], "akamai_siem");
+    assert!(event.get("srcip").is_none() && event.get("timestamp").is_none() && event.get("status").is_none());
+    assert_eq!(event["akamai"]["verdict"], "detected");
+    let extra = &event["akamai"]["extra"];
+    assert_eq!(
+        (&extra["type"], &extra["srcip"], &extra["event_type"]),
+        (&json!("x"), &json!("6.6.6.6"), &json!("alert"))
+    );
+    let message = &event["httpMessage"];
+    assert_eq!((&message["host"], &message["path"]), (&json!(" [::1]"), &json!(" [1,2]")));
+    assert_eq!((&message["query"], &message["queryRaw"]), (&json!("\u{fffd}"), &json!("%00")));
+    assert_eq!((&message["big"], &message["list"]), (&json!("12345678901234567890.10"), &json!(["[x]", {"a": "A"}])));
+    assert!(message.get("none").is_none() && !event.to_string().contains("geheim"));
+    assert_eq!((&event["attackData"], &event["geo"]), (&json!({"value": "text"}), &json!({"value": ["x"]})));
+}
+
+/// Test lines are written over several lines here.
+trait OneLine {
+    fn replace_newlines(&self) -> Vec<u8>;
+}
+
+impl OneLine for Vec<u8> {
+    fn replace_newlines(&self) -> Vec<u8> {
+        self.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect()
+    }
+}
+
+#[test]
+fn what_is_too_large_is_cut_and_named() {
+    let mut event: Value = serde_json::from_str(&samples::line(0, 7)).unwrap();
+    event["httpMessage"]["query"] = "a=%41".repeat(20_000).into();
+    event["httpMessage"]["path"] = "\u{1}".repeat(40_000).into();
+    let cut = decode(event.to_string().as_bytes(), 65_000);
+    let names: Vec<&str> =
+        cut["akamai"]["truncated"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(
+        names.contains(&"httpMessage.query") && names.contains(&"httpMessage.path") && names.contains(&"url"),
+        "{names:?}"
+    );
+    assert_eq!(
+        (&cut["action"], &cut["attackData"]["ruleActions"]),
+        (&json!("deny"), &json!(["alert", "alert", "deny"]))
+    );
+
+    let many: serde_json::Map<String, Value> = (0..5_000).map(|n| (format!("k{n}"), json!(n))).collect();
+    let cut = decode(json!({"attackData": many, "httpMessage": {"host": "h"}}).to_string().as_bytes(), 65_000);
+    assert_eq!(cut["akamai"]["truncated"][0], "attackData.k238");
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    decode(deep.as_bytes(), 65_000);
+    for n in 0..14 {
+        decode(samples::line(n, 7).as_bytes(), EVENT_LINE_BYTES_MIN);
+    }
+}
+
+#[test]
+fn lines_that_are_no_event_are_passed_on_inside_one() {
+    for line in ["", "garbage", "[1,2]", "{\"a\":", "\u{feff}[", "null", "{\"a\":\"\\ud8"] {
+        let event = decode(line.as_bytes(), 65_000);
+        assert_eq!((&event["type"], &event["akamai"]["verdict"]), (&json!("akamai_siem"), &json!("unknown")), "{line}");
+        assert!(event["akamai"]["parse_error"].is_string());
+        let raw = event["akamai"]["raw"].as_str().unwrap();
+        assert_eq!(raw.trim_start(), line, "{line}");
+    }
+    let event = decode(b"\xff\x00x", 65_000);
+    assert_eq!(
+        (&event["akamai"]["raw"], &event["akamai"]["rawRaw"]),
+        (&json!("\u{fffd}\u{fffd}x"), &json!("\\xff\\u0000x"))
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_become_one_valid_line(line in proptest::collection::vec(any::<u8>(), 0..400), max in 1_024_usize..4_000) {
+        decode(&line, max);
+    }
+
+    #[test]
+    fn any_change_of_a_real_line_becomes_one_valid_line(
+        kind in 0_u64..14,
+        at in 0_usize..2_000,
+        bytes in proptest::collection::vec(any::<u8>(), 0..12),
+        max in 1_024_usize..4_000,
+    ) {
+        let mut line = samples::line(kind, 7).into_bytes();
+        let at = at.min(line.len());
+        let end = (at + bytes.len() / 2).min(line.len());
+        line.splice(at..end, bytes);
+        decode(&line, max);
+    }
+}
