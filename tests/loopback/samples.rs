@@ -20,11 +20,21 @@ const SQLI: &[Rule] = &[
         "alert",
     ],
     [
+        "981242",
+        "2",
+        "SQL Injection Attack (SQL Operator and Expression Probes 1)",
+        "ASE/WEB_ATTACK/SQL_INJECTION",
+        "OR 1",
+        "ARGS:q",
+        "alert",
+    ],
+    ["3900001", "1", "Unknown Bots (HTTP Libraries)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+    [
         "SQL-INJECTION-ANOMALY",
         "1",
         "Anomaly Score Exceeded for SQL Injection",
         "AKAMAI/POLICY/SQL_INJECTION_ANOMALY",
-        "Vector Score: 10, DENY threshold: 9",
+        "Vector Score: 14, DENY threshold: 9, Alert Rules: 950901:981242, Deny Rule: , Last Matched Message: SQL Injection",
         "",
         "deny",
     ],
@@ -42,9 +52,18 @@ const XSS: &[Rule] = &[
     [
         "973335",
         "2",
-        "Cross-site Scripting (XSS) Attack (IE Filter Evasion)",
+        "Cross-site Scripting (XSS) Attack (IE XSS Filter Evasion Attempt)",
         "ASE/WEB_ATTACK/XSS",
         "<b onmouseover=x>",
+        "ARGS:name",
+        "alert",
+    ],
+    [
+        "973305",
+        "2",
+        "Cross-site Scripting (XSS) Attack (URL Protocols)",
+        "ASE/WEB_ATTACK/XSS",
+        "javascript:",
         "ARGS:name",
         "alert",
     ],
@@ -60,44 +79,124 @@ const CMDI: &[Rule] = &[
         "alert",
     ],
     [
+        "950006",
+        "4",
+        "CMD Injection Attack Detected (OS Commands 5)",
+        "ASE/WEB_ATTACK/CMD_INJECTION",
+        "telnet.exe",
+        "ARGS:option",
+        "alert",
+    ],
+    [
+        "959976",
+        "3",
+        "PHP Injection Attack (Common Functions)",
+        "ASE/WEB_ATTACK/CMD_INJECTION",
+        "system(",
+        "ARGS:option",
+        "alert",
+    ],
+    [
         "CMD-INJECTION-ANOMALY",
         "1",
         "Anomaly Score Exceeded for Command Injection",
         "AKAMAI/POLICY/CMD_INJECTION_ANOMALY",
-        "Vector Score: 10",
+        "Vector Score: 10, DENY threshold: 9, Alert Rules: 950002:950006, Deny Rule: ",
         "",
         "deny",
     ],
 ];
-const LFI: &[Rule] = &[[
-    "950203",
-    "3",
-    "Local File Inclusion (LFI) Attack",
-    "ASE/WEB_ATTACK/LFI",
-    "../../etc/passwd",
-    "REQUEST_URI",
-    "deny",
-]];
+const LFI: &[Rule] = &[
+    [
+        "950203",
+        "3",
+        "Local File Inclusion (LFI) Attack (Directory Traversal and Obfuscation Attempts)",
+        "ASE/WEB_ATTACK/LFI",
+        "../../etc/passwd",
+        "REQUEST_URI",
+        "alert",
+    ],
+    [
+        "950216",
+        "2",
+        "Unicode Full/Half Width Abuse Attack Attempt",
+        "ASE/WEB_ATTACK/PROTOCOL",
+        "%uff0f",
+        "REQUEST_URI",
+        "alert",
+    ],
+    [
+        "3000041",
+        "2",
+        "Local File Inclusion (LFI) Attack (Long Directory Traversal)",
+        "ASE/WEB_ATTACK/LFI",
+        "../../../../",
+        "REQUEST_URI",
+        "deny",
+    ],
+];
 const BOT: &[Rule] = &[
     ["3900001", "1", "Unknown Bots (HTTP Libraries)", "AKAMAI/BOT/UNKNOWN_BOT", "curl", "", "monitor"],
-    ["3904001", "1", "Browser Impersonator", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "challenge_17"],
+    ["3903001", "1", "Unknown Bots (Request Anomaly)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+    ["3904001", "1", "Unknown Bots (Browser Impersonator)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "challenge_17"],
 ];
-const RATE: &[Rule] = &[["IPBLOCK-BURST4-54013", "1", "Burst threshold exceeded", "IPBLOCK", "", "", "deny"]];
-const GEO: &[Rule] = &[["IPBLOCK", "1", "Blocked country", "IPBLOCK", "", "", "deny"]];
-const REPUTATION: &[Rule] = &[["REP-WEBATCK", "1", "Web Attackers (High Threat)", "REPUTATION", "", "", "alert"]];
-const CUSTOM: &[Rule] =
-    &[["60050123", "7", "No checkout without a cart", "shop-rule", "cart=", "ARGS", "deny_custom_4711"]];
-const ACCOUNT: &[Rule] = &[["USER-RISK-1", "1", "User risk is high", "", "score 91", "", "deny"]];
-const BINARY: &[Rule] =
-    &[["958053", "1", "Binary argument; with a semicolon", "ASE/WEB_ATTACK/PROTOCOL", "BINARY", "ARGS", "alert"]];
+const RATE: &[Rule] = &[
+    ["IPBLOCK-BURST4-54013", "1", "Burst threshold exceeded", "IPBLOCK", "", "", "deny"],
+    ["IPBLOCK-SUMMARY4-54013", "1", "Average threshold exceeded", "IPBLOCK", "", "", "alert"],
+    ["3910001", "1", "Unknown Bots (Aggressive Crawlers)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+];
+const GEO: &[Rule] = &[
+    ["IPBLOCK", "1", "Blocked country", "IPBLOCK", "", "", "deny"],
+    ["3900001", "1", "Unknown Bots (HTTP Libraries)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+];
+const REPUTATION: &[Rule] = &[
+    ["REP-WEBATCK", "1", "Web Attackers (High Threat)", "REPUTATION", "", "", "alert"],
+    ["REP-SCANTL", "1", "Scanning Tools (High Threat)", "REPUTATION", "", "", "alert"],
+    ["3912001", "1", "Unknown Bots (Scanners)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+];
+const CUSTOM: &[Rule] = &[
+    ["60050123", "7", "No checkout without a cart", "shop-rule", "cart=", "ARGS", "deny_custom_4711"],
+    ["60050124", "2", "Checkout from a new device", "shop-rule", "device=", "ARGS", "alert"],
+];
+const ACCOUNT: &[Rule] = &[
+    ["USER-RISK-1", "1", "User risk is high", "", "score 91", "", "deny"],
+    ["3990001", "1", "Unknown Bots (Credential Stuffing)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+];
+const BINARY: &[Rule] = &[
+    ["958053", "1", "Binary argument; with a semicolon", "ASE/WEB_ATTACK/PROTOCOL", "BINARY", "ARGS", "alert"],
+    [
+        "961012",
+        "1",
+        "POST Request Missing Content-Length Header",
+        "ASE/WEB_ATTACK/PROTOCOL",
+        "",
+        "REQUEST_HEADERS",
+        "alert",
+    ],
+    [
+        "961904",
+        "1",
+        "Request Containing Content, but Missing Content-Type header",
+        "ASE/WEB_ATTACK/PROTOCOL",
+        "0",
+        "REQUEST_HEADERS",
+        "alert",
+    ],
+];
 const SLOW_POST: &[Rule] = &[];
-const PENALTY: &[Rule] = &[["PENALTYBOX", "1", "Client in the penalty box", "AKAMAI/WAF/PENALTYBOX", "", "", "deny"]];
-const API: &[Rule] = &[["API-3", "1", "Body larger than allowed", "API_REQUEST_CONSTRAINTS", "", "BODY", "alert"]];
+const PENALTY: &[Rule] = &[
+    ["PENALTYBOX", "1", "Client in the penalty box", "AKAMAI/WAF/PENALTYBOX", "", "", "deny"],
+    ["3900001", "1", "Unknown Bots (HTTP Libraries)", "AKAMAI/BOT/UNKNOWN_BOT", "", "", "monitor"],
+];
+const API: &[Rule] = &[
+    ["API-3", "1", "Body larger than allowed", "API_REQUEST_CONSTRAINTS", "", "BODY", "alert"],
+    ["API-7", "1", "Parameter not defined", "API_REQUEST_CONSTRAINTS", "debug", "ARGS", "alert"],
+];
 
 const KINDS: [&[Rule]; 14] =
     [SQLI, XSS, CMDI, LFI, BOT, RATE, GEO, REPUTATION, CUSTOM, ACCOUNT, BINARY, SLOW_POST, PENALTY, API];
 
-/// The line of this number, for a request that began at `start` (Unix seconds). About 2 kB.
+/// The line of this number, for a request that began at `start` (Unix seconds). About 2.5 kB, as real ones are.
 pub fn line(number: u64, start: i64) -> String {
     let kind = usize::try_from(number % KINDS.len() as u64).unwrap();
     let rules = KINDS[kind];
@@ -150,7 +249,8 @@ fn attack_data(rules: &[Rule], number: u64) -> Value {
 fn http_message(number: u64, start: i64) -> Value {
     let request = format!(
         "Host: www.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Sample/{}\r\nAccept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n\
-         Accept-Language: en-US,en;q=0.5\r\nCookie: session=geheim{number}; theme=dark\r\nAuthorization: Basic Z2VoZWlt\r\nX-Forwarded-For: 203.0.113.{}\r\n",
+         Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\nReferer: https://www.example.com/shop?from=start&lang=en\r\n\
+         sec-ch-ua: \"Chromium\";v=\"126\", \"Not/A)Brand\";v=\"8\"\r\nsec-fetch-site: same-origin\r\nUpgrade-Insecure-Requests: 1\r\nCookie: session=geheim{number}; theme=dark\r\nAuthorization: Basic Z2VoZWlt\r\nX-Forwarded-For: 203.0.113.{}\r\n",
         number % 40,
         1 + number % 250
     );

@@ -31,6 +31,25 @@ const NAMES_NOTED_MAX: usize = 32;
 /// Characters of a name listed in `akamai.truncated`.
 const NAME_NOTED_CHARS_MAX: usize = 64;
 
+/// The name of a member.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Key<'a> {
+    /// A name of ours or of the table: it comes once and needs no escape.
+    Known(&'static str),
+    /// A name from the line.
+    Found(Text<'a>),
+}
+
+impl Key<'_> {
+    /// Its bytes, not escaped.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Known(name) => name.as_bytes(),
+            Self::Found(name) => name.bytes,
+        }
+    }
+}
+
 /// Memory that is used again from line to line.
 #[derive(Debug, Default)]
 pub(super) struct EmitMemory {
@@ -99,7 +118,7 @@ impl<'a> Emit<'a> {
     pub(super) fn close_line(mut self) {
         if !self.truncated.is_empty() {
             let names = std::mem::take(self.truncated);
-            self.list("truncated".into(), names.iter().map(String::as_bytes));
+            self.list(Key::Known("truncated"), names.iter().map(String::as_bytes));
         }
         self.close();
         self.close();
@@ -113,16 +132,16 @@ impl<'a> Emit<'a> {
 
     /// Writes a member whose value is text. Where something of it is lost, `original` (or else the text itself) follows as
     /// `<key>Raw`.
-    pub(super) fn text(&mut self, key: Text<'_>, text: Text<'_>, original: Option<&[u8]>) {
-        if self.key(key) && self.value_text(key.bytes, text).lossy {
-            self.raw(key.bytes, original.unwrap_or(text.bytes));
+    pub(super) fn text(&mut self, key: Key<'_>, text: Text<'_>, original: Option<&[u8]>) {
+        if self.key(key) && self.value_text(key.bytes(), text).lossy {
+            self.raw(key.bytes(), original.unwrap_or(text.bytes));
         }
     }
 
     /// Writes `<key>Raw`, spelled so that nothing is lost.
     pub(super) fn raw(&mut self, key: &[u8], original: &[u8]) {
         let key = [key, b"Raw"].concat();
-        if self.key(key.as_slice().into()) {
+        if self.key(Key::Found(key.as_slice().into())) {
             let mut spelled = Vec::new();
             spell_into(&original[..original.len().min(TEXT_BYTES_MAX + 1)], &mut spelled);
             self.value_text(&key, spelled.as_slice().into());
@@ -130,7 +149,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a list of texts as a member.
-    pub(super) fn list<'t>(&mut self, key: Text<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
+    pub(super) fn list<'t>(&mut self, key: Key<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
         let mut all = Written::default();
         if !self.key(key) {
             return all;
@@ -151,20 +170,20 @@ impl<'a> Emit<'a> {
         }
         self.out.push(b']');
         if all.cut {
-            self.note_cut(key.bytes);
+            self.note_cut(key.bytes());
         }
         all
     }
 
     /// Passes a value of the line through as a member, so that Wazuh can index it: scalars become strings, nulls are left
     /// out, strings are decoded as `encoding` says, what is nested too deep becomes text.
-    pub(super) fn pass(&mut self, line: Line<'_>, key: Text<'_>, value: Value, encoding: Encoding) {
-        if value.kind == Kind::Null || !self.has_room(key.bytes) {
+    pub(super) fn pass(&mut self, line: Line<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
+        if value.kind == Kind::Null || !self.has_room(key.bytes()) {
             return;
         }
         if matches!(value.kind, Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
             if self.key(key) {
-                self.nested(line, key.bytes, value, encoding);
+                self.nested(line, key.bytes(), value, encoding);
             }
             return;
         }
@@ -214,7 +233,14 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a name with its comma and colon, unless the object has it already (in any case).
-    fn key(&mut self, key: Text<'_>) -> bool {
+    fn key(&mut self, key: Key<'_>) -> bool {
+        let key = match key {
+            Key::Known(name) => {
+                self.own_key(name);
+                return true;
+            }
+            Key::Found(key) => key,
+        };
         let before = self.out.len();
         self.comma();
         let start = self.out.len();
@@ -282,7 +308,7 @@ impl<'a> Emit<'a> {
             self.out.push(b'{');
             let mut name = Vec::new();
             each_member(line.bytes, value, |key, value| {
-                let key = line.text(key, &mut name);
+                let key = Key::Found(line.text(key, &mut name));
                 self.pass(line, key, value, encoding);
                 !self.is_full()
             });

@@ -167,13 +167,14 @@ impl Object {
         TABLE[self as usize].name
     }
 
-    /// The encoding of one of its members, and the member's name as Akamai spells it where the field is known.
-    pub(super) fn field(self, name: &[u8]) -> (Option<&'static str>, Encoding) {
+    /// The encoding of one of its members; where the field is known, its place in the table (below 32) and its name as
+    /// Akamai spells it.
+    pub(super) fn field(self, name: &[u8]) -> (Option<(usize, &'static str)>, Encoding) {
         let entry = &TABLE[self as usize];
-        let known = entry.fields.iter().find(|(known, _)| name == known.as_bytes());
-        let known =
-            known.or_else(|| entry.fields.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())));
-        known.map_or((None, entry.others), |&(known, encoding)| (Some(known), encoding))
+        let exact = entry.fields.iter().position(|(known, _)| name == known.as_bytes());
+        let found =
+            exact.or_else(|| entry.fields.iter().position(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())));
+        found.map_or((None, entry.others), |index| (Some((index, entry.fields[index].0)), entry.fields[index].1))
     }
 }
 
@@ -271,13 +272,14 @@ mod tests {
     fn the_table_stands_in_the_order_of_the_enum() {
         for (index, entry) in TABLE.iter().enumerate() {
             assert_eq!(entry.object as usize, index, "{}", entry.name);
+            assert!(entry.fields.len() <= 32, "{}", entry.name);
         }
     }
 
     #[test]
     fn names_are_found_in_any_case() {
         assert_eq!(Object::named(b"ATTACKdata"), Some(Object::AttackData));
-        assert_eq!(Object::HttpMessage.field(b"requestheaders"), (Some("requestHeaders"), Headers));
+        assert_eq!(Object::HttpMessage.field(b"requestheaders"), (Some((8, "requestHeaders")), Headers));
         assert_eq!(Object::HttpMessage.field(b"ja4"), (None, UnknownPercent));
     }
 

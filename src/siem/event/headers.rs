@@ -41,7 +41,8 @@ impl Headers {
             let redacted = colon.and_then(|_| rule_for(name, names));
             let folded = line.first().is_some_and(u8::is_ascii_whitespace);
             let mut value = start..end;
-            if redacted.is_some() || (is_token(name) && !folded) {
+            // What a line behind a harmless header belongs to makes no difference.
+            if redacted.is_some() || rule == Rule::Keep || (is_token(name) && !folded) {
                 rule = redacted.unwrap_or(Rule::Keep);
                 value.start = start + colon.map_or(0, |at| at + 1);
                 if self.user_agent.is_none() && name.eq_ignore_ascii_case(b"user-agent") {

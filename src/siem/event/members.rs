@@ -24,6 +24,8 @@ pub(super) struct Field {
     /// Its name as Akamai spells it, where the table has it.
     pub(super) name: Option<&'static str>,
     pub(super) encoding: Encoding,
+    /// Null, or a known field that the object had before: it is not passed on.
+    pub(super) skipped: bool,
 }
 
 /// What the members are, in the order of the tape. Kept from event to event for its memory.
@@ -53,12 +55,18 @@ impl<'a> Members<'a> {
         for member in &tape.top {
             let what = top_level(line.text(member.key, &mut resolved.name).bytes);
             resolved.top.push(what);
+            let mut seen: u32 = 0;
             for child in &tape.inner[tape.children(member)] {
-                let field = match what {
+                let (known, encoding) = match what {
                     TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes),
                     _ => (None, Encoding::Unknown),
                 };
-                resolved.inner.push(Field { name: field.0, encoding: field.1 });
+                let bit = known.map_or(0, |(index, _)| 1 << index);
+                let skipped = child.value.kind == Kind::Null || seen & bit != 0;
+                if !skipped {
+                    seen |= bit;
+                }
+                resolved.inner.push(Field { name: known.map(|(_, name)| name), encoding, skipped });
             }
             if let TopLevel::Object(object) = what
                 && member.value.kind != Kind::Null
@@ -102,9 +110,9 @@ impl<'a> Members<'a> {
     where
         'a: 't,
     {
-        let value = self.object(object).and_then(|member| {
-            self.of(member).find(|(field, child)| field.name == Some(name) && child.value.kind != Kind::Null)
-        });
+        let value = self
+            .object(object)
+            .and_then(|member| self.of(member).find(|(field, _)| field.name == Some(name) && !field.skipped));
         match value {
             Some((_, child)) if is_plain(child.value) => self.line.text(child.value, scratch),
             _ => "".into(),
@@ -132,7 +140,7 @@ impl<'a> Members<'a> {
         let Some(attack_data) = self.object(Object::AttackData) else { return };
         for (field, child) in self.of(attack_data) {
             if let Encoding::RuleList(list) = field.encoding
-                && !lists.has(list)
+                && !field.skipped
             {
                 self.read_rule_list(lists, list, child.value, scratch);
             }

@@ -24,7 +24,7 @@ mod unparsed;
 use sha2::{Digest, Sha256};
 
 use self::classify::Category;
-use self::emit::{Emit, EmitMemory};
+use self::emit::{Emit, EmitMemory, Key};
 use self::fields::{Encoding, Object};
 use self::meaning::Meaning;
 use self::members::{Members, Resolved, TopLevel, is_plain};
@@ -123,7 +123,7 @@ impl EventDecoder {
                 TopLevel::Format(name) if stands_at_the_top(&members, name, member) => {}
                 TopLevel::Format(_) | TopLevel::Reserved => extra.push(member),
                 TopLevel::Unknown => {
-                    let key = members.line.text(member.key, &mut texts[0]);
+                    let key = Key::Found(members.line.text(member.key, &mut texts[0]));
                     emit.pass(members.line, key, member.value, Encoding::Unknown);
                 }
             }
@@ -143,7 +143,7 @@ impl EventDecoder {
         if !extra.is_empty() {
             emit.open("extra");
             for member in extra {
-                let key = members.line.text(member.key, &mut texts[0]);
+                let key = Key::Found(members.line.text(member.key, &mut texts[0]));
                 emit.pass(members.line, key, member.value, Encoding::Unknown);
             }
             emit.close();
@@ -164,7 +164,7 @@ impl EventDecoder {
         emit.own("category", Category::Other.word());
         emit.own("parse_error", error.to_string().as_str());
         match unparsed::redacted_raw(line, &self.settings.redact_headers) {
-            Some(raw) => emit.text("raw".into(), raw.as_slice().into(), None),
+            Some(raw) => emit.text(Key::Known("raw"), raw.as_slice().into(), None),
             None => emit.note_cut(b"raw"),
         }
         emit.close_line();

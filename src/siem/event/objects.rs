@@ -1,13 +1,13 @@
 //! Writes Akamai's own objects, each member decoded as the table in `fields` says. Never adds a member but `<key>Raw`.
 
 use super::EventSettings;
-use super::emit::Emit;
+use super::emit::{Emit, Key};
 use super::fields::{Encoding, Object};
 use super::headers::{Headers, REDACTED};
 use super::members::{Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
 use super::unparsed::redacted_raw;
-use crate::siem::json::{Kind, Member, Text, Value};
+use crate::siem::json::{Kind, Member, Value};
 use crate::siem::text::percent_decode_into;
 
 /// Memory that is used again from event to event.
@@ -36,13 +36,13 @@ impl ObjectWriter<'_> {
         emit.open(object.name());
         if member.value.kind == Kind::Object {
             let members = self.members;
-            for (field, child) in members.of(member).filter(|(_, child)| child.value.kind != Kind::Null) {
+            for (field, child) in members.of(member).filter(|(field, _)| !field.skipped) {
                 let mut key_memory = std::mem::take(&mut self.memory.key);
                 let key = match field.name {
-                    Some(name) => Text { bytes: name.as_bytes(), plain: true },
-                    None => members.line.text(child.key, &mut key_memory),
+                    Some(name) => Key::Known(name),
+                    None => Key::Found(members.line.text(child.key, &mut key_memory)),
                 };
-                if emit.has_room(key.bytes) {
+                if emit.has_room(key.bytes()) {
                     self.write_field(emit, key, child.value, field.encoding);
                 }
                 self.memory.key = key_memory;
@@ -53,7 +53,7 @@ impl ObjectWriter<'_> {
         emit.close();
     }
 
-    fn write_field(&mut self, emit: &mut Emit<'_>, key: Text<'_>, value: Value, encoding: Encoding) {
+    fn write_field(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
         let line = self.members.line;
         match encoding {
             Encoding::Plain => emit.text(key, line.text(value, &mut self.memory.unescaped), None),
@@ -61,7 +61,7 @@ impl ObjectWriter<'_> {
             Encoding::Headers => self.write_headers(emit, key, value),
             Encoding::RuleList(list) => {
                 if emit.list(key, self.lists.items(list)).lossy {
-                    emit.raw(key.bytes, line.text(value, &mut self.memory.unescaped).bytes);
+                    emit.raw(key.bytes(), line.text(value, &mut self.memory.unescaped).bytes);
                 }
             }
             Encoding::UnknownBase64 => self.write_custom(emit, key, value),
@@ -69,7 +69,7 @@ impl ObjectWriter<'_> {
         }
     }
 
-    fn write_percent(&mut self, emit: &mut Emit<'_>, key: Text<'_>, value: Value, encoding: Encoding) {
+    fn write_percent(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
         let original = self.members.line.text(value, &mut self.memory.unescaped);
         if memchr::memchr(b'%', original.bytes).is_none() {
             emit.text(key, original, None);
@@ -80,11 +80,11 @@ impl ObjectWriter<'_> {
         percent_decode_into(original.bytes, decoded);
         emit.text(key, decoded.as_slice().into(), Some(original.bytes));
         if encoding == Encoding::PercentAsSent && decoded != original.bytes {
-            emit.raw(key.bytes, original.bytes);
+            emit.raw(key.bytes(), original.bytes);
         }
     }
 
-    fn write_headers(&mut self, emit: &mut Emit<'_>, key: Text<'_>, value: Value) {
+    fn write_headers(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
         if !is_plain(value) {
             self.write_opaque(emit, key, value);
             return;
@@ -94,7 +94,7 @@ impl ObjectWriter<'_> {
         decoded.clear();
         percent_decode_into(original, decoded);
         headers.read(decoded, &self.settings.redact_headers);
-        if let Some(agent) = headers.user_agent.clone().filter(|_| key.bytes == b"requestHeaders") {
+        if let Some(agent) = headers.user_agent.clone().filter(|_| key.bytes() == b"requestHeaders") {
             self.user_agent.clear();
             self.user_agent.extend_from_slice(if headers.hides_user_agent() { REDACTED } else { &decoded[agent] });
         }
@@ -108,7 +108,7 @@ impl ObjectWriter<'_> {
         emit.text(key, redacted.as_slice().into(), Some(&encoded));
     }
 
-    fn write_custom(&mut self, emit: &mut Emit<'_>, key: Text<'_>, value: Value) {
+    fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
         let text = match value.kind {
             Kind::Text | Kind::EscapedText => {
                 custom_text(self.members.line.text(value, &mut self.memory.unescaped).bytes)
@@ -124,17 +124,17 @@ impl ObjectWriter<'_> {
     /// A value where an object is due. It stays an object: a text here and an object there would lose alerts in the index.
     fn write_misplaced(&mut self, emit: &mut Emit<'_>, object: Object, value: Value) {
         match object {
-            Object::Custom => self.write_custom(emit, "value".into(), value),
-            Object::HttpMessage => self.write_opaque(emit, "value".into(), value),
-            _ => emit.pass(self.members.line, "value".into(), value, Encoding::Unknown),
+            Object::Custom => self.write_custom(emit, Key::Known("value"), value),
+            Object::HttpMessage => self.write_opaque(emit, Key::Known("value"), value),
+            _ => emit.pass(self.members.line, Key::Known("value"), value, Encoding::Unknown),
         }
     }
 
     /// A value of a kind that does not belong here and may hold headers: its source as text, redacted or left out.
-    fn write_opaque(&mut self, emit: &mut Emit<'_>, key: Text<'_>, value: Value) {
+    fn write_opaque(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
         match redacted_raw(value.source(self.members.line.bytes), &self.settings.redact_headers) {
             Some(raw) => emit.text(key, raw.as_slice().into(), None),
-            None => emit.note_cut(key.bytes),
+            None => emit.note_cut(key.bytes()),
         }
     }
 }

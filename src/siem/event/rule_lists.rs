@@ -44,11 +44,6 @@ impl RuleLists {
         self.lists = [None; RULE_LISTS];
     }
 
-    /// Whether the event has this list already.
-    pub(super) fn has(&self, list: RuleList) -> bool {
-        self.lists[list as usize].is_some()
-    }
-
     /// Reads an encoded list: percent-decoded once as a whole, split at `;`, each item base64-decoded (Akamai's techdocs,
     /// "configuration-rule"). An empty field has no items.
     pub(super) fn read(&mut self, list: RuleList, encoded: &[u8]) {
