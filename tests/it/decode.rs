@@ -134,7 +134,7 @@ fn what_is_too_large_is_cut_and_named() {
     );
     assert_eq!(
         (&cut["action"], &cut["attackData"]["ruleActions"]),
-        (&json!("deny"), &json!(["alert", "alert", "deny"]))
+        (&json!("deny"), &json!(["alert", "alert", "alert", "monitor", "deny"]))
     );
 
     let many: serde_json::Map<String, Value> = (0..5_000).map(|n| (format!("k{n}"), json!(n))).collect();

@@ -13,5 +13,7 @@ mod decode;
 mod expected;
 /// `fetch` against the loopback Akamai.
 mod fetch;
+/// The fuzzer's corpus.
+mod fuzz;
 /// What keeps the project in shape: pure modules, documentation that says what the code does.
 mod tidy;
