@@ -57,7 +57,7 @@ fn settings(cli: &Cli, args: &DecodeArgs) -> Result<EventSettings, Exit> {
         let redact_headers = REDACT_HEADERS.map(String::from).to_vec();
         return Ok(EventSettings { source, line_bytes_max: EVENT_LINE_BYTES, redact_headers });
     };
-    let config = load_config(file).ok_or(Exit::Config)?;
+    let config = load_config(file)?;
     let selected = config.select(args.source.as_deref()).map_err(|problem| {
         log::error!("{}: {problem}", file.display());
         Exit::Usage

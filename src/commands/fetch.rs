@@ -70,7 +70,10 @@ pub fn run(cli: &Cli, args: &FetchArgs) -> Exit {
         }
     };
     let file = cli.config_file();
-    let Some(config) = load_config(&file) else { return Exit::Config };
+    let config = match load_config(&file) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
     let selected = match config.select(args.source.as_deref()) {
         Ok(selected) => selected,
         Err(problem) => {

@@ -6,18 +6,20 @@ mod output;
 
 use std::path::Path;
 
-use crate::config::{self, Config, ConfigError, SourceEntry, SourceState};
+use crate::config::{self, Config, ConfigError, LoadError, SourceEntry, SourceState};
+use crate::exit::Exit;
 
 /// Reads the configuration; what keeps it from being used is logged.
-fn load_config(path: &Path) -> Option<Config> {
-    let config = config::load(path).map_err(|error| log::error!("{error}")).ok()?;
-    match &config.global {
-        Ok(_) => Some(config),
-        Err(errors) => {
-            log_errors(errors);
-            None
-        }
+fn load_config(path: &Path) -> Result<Config, Exit> {
+    let config = config::load(path).map_err(|error| {
+        log::error!("{error}");
+        if matches!(error, LoadError::Unreadable { .. }) { Exit::Local } else { Exit::Config }
+    })?;
+    if let Err(errors) = &config.global {
+        log_errors(errors);
+        return Err(Exit::Config);
     }
+    Ok(config)
 }
 
 /// The source if it can be asked; else why not is logged.

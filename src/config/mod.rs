@@ -107,6 +107,14 @@ pub enum LoadError {
         /// Its mode.
         mode: u32,
     },
+    /// It is no configuration: a folder, too large, not UTF-8.
+    #[error("cannot use {}: {problem}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        problem: String,
+    },
     /// It cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
@@ -264,6 +272,7 @@ fn global(default: &Section, errors: &mut Errors<'_>) -> Global {
 /// The text of a file that holds secrets.
 fn read_private(path: &Path) -> Result<String, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let unusable = |problem: &str| LoadError::Unusable { path: path.to_owned(), problem: problem.to_owned() };
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LoadError::Missing { path: path.to_owned() });
@@ -272,7 +281,7 @@ fn read_private(path: &Path) -> Result<String, LoadError> {
     };
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(unreadable(io::Error::other("it is no regular file")));
+        return Err(unusable("it is no regular file"));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o006 != 0 {
@@ -281,12 +290,12 @@ fn read_private(path: &Path) -> Result<String, LoadError> {
     let mut bytes = Vec::new();
     file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > CONFIG_BYTES_MAX {
-        return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
+        return Err(unusable("it is larger than 1 MiB"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        unreadable(io::Error::other(format!("line {line} is not UTF-8")))
+        unusable(&format!("line {line} is not UTF-8"))
     })
 }
 

@@ -196,6 +196,12 @@ fn what_is_wrong_before_the_request_has_its_own_exit_code() {
     let mut missing = program();
     missing.args(["--config", "/nonexistent/akamai_config.ini", "fetch"]);
     finish(missing, b"").fails(3, "there is no /nonexistent/akamai_config.ini");
+    let mut folder = program();
+    folder.args(["--config", "/", "fetch"]);
+    finish(folder, b"").fails(3, "cannot use /: it is no regular file");
+    let mut no_folder = program();
+    no_folder.args(["--config", "/dev/null/akamai_config.ini", "fetch"]);
+    finish(no_folder, b"").fails(1, "cannot read /dev/null/akamai_config.ini: ");
     let (akamai, place) = with_events(0);
     place.run(&["fetch", "--no-such-flag"]).fails(2, "--no-such-flag");
     drop(akamai);

@@ -169,9 +169,15 @@ impl Object {
 
     /// The encoding of one of its members; where the field is known, its place in the table (below 32) and its name as
     /// Akamai spells it.
-    pub(super) fn field(self, name: &[u8]) -> (Option<(usize, &'static str)>, Encoding) {
+    ///
+    /// `expected` is where to look first: members mostly come in the order of the table.
+    pub(super) fn field(self, name: &[u8], expected: usize) -> (Option<(usize, &'static str)>, Encoding) {
         let entry = &TABLE[self as usize];
-        let exact = entry.fields.iter().position(|(known, _)| name == known.as_bytes());
+        let is_exact = |&(known, _): &(&str, Encoding)| name == known.as_bytes();
+        let exact = match entry.fields.get(expected) {
+            Some(field) if is_exact(field) => Some(expected),
+            _ => entry.fields.iter().position(is_exact),
+        };
         let found =
             exact.or_else(|| entry.fields.iter().position(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())));
         found.map_or((None, entry.others), |index| (Some((index, entry.fields[index].0)), entry.fields[index].1))
@@ -279,8 +285,8 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case() {
         assert_eq!(Object::named(b"ATTACKdata"), Some(Object::AttackData));
-        assert_eq!(Object::HttpMessage.field(b"requestheaders"), (Some((8, "requestHeaders")), Headers));
-        assert_eq!(Object::HttpMessage.field(b"ja4"), (None, UnknownPercent));
+        assert_eq!(Object::HttpMessage.field(b"requestheaders", 0), (Some((8, "requestHeaders")), Headers));
+        assert_eq!(Object::HttpMessage.field(b"ja4", 99), (None, UnknownPercent));
     }
 
     #[test]

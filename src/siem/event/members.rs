@@ -55,13 +55,14 @@ impl<'a> Members<'a> {
         for member in &tape.top {
             let what = top_level(line.text(member.key, &mut resolved.name).bytes);
             resolved.top.push(what);
-            let mut seen: u32 = 0;
+            let (mut seen, mut expected) = (0_u32, 0);
             for child in &tape.inner[tape.children(member)] {
                 let (known, encoding) = match what {
-                    TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes),
+                    TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes, expected),
                     _ => (None, Encoding::Unknown),
                 };
                 let bit = known.map_or(0, |(index, _)| 1 << index);
+                expected = known.map_or(expected, |(index, _)| index + 1);
                 let skipped = child.value.kind == Kind::Null || seen & bit != 0;
                 if !skipped {
                     seen |= bit;
