@@ -102,22 +102,12 @@ pub fn run(cli: &Cli, args: &FetchArgs) -> Exit {
 /// The window that the flags name; without flags exactly that of the original integration, the last 5 minutes.
 fn window(args: &FetchArgs, now: i64) -> Result<Window, String> {
     const LAST_S: i64 = 300;
-    match (args.from, args.last) {
+    match (args.from, args.last.unwrap_or(LAST_S)) {
         (Some(from), _) => Window::named(from, args.to, now).map_err(|error| error.to_string()),
-        (None, last) => {
-            let last = last.unwrap_or(LAST_S);
-            let window = Window::last(last, now);
-            if window.from < now - RETENTION_S {
-                // The newest 5 seconds do not count against the 12 hours that the user asked for.
-                if last > RETENTION_S {
-                    return Err(format!(
-                        "--last {last} s is longer than the 12 hours ({RETENTION_S} s) that Akamai keeps"
-                    ));
-                }
-                return Ok(Window { from: now - RETENTION_S, ..window });
-            }
-            Ok(window)
+        (None, last) if last > RETENTION_S => {
+            Err(format!("--last {last} s is longer than the 12 hours ({RETENTION_S} s) that Akamai keeps"))
         }
+        (None, last) => Ok(Window::last(last, now)),
     }
 }
 

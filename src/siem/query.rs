@@ -4,6 +4,10 @@
 /// Akamai keeps events for 12 hours (documented).
 pub const RETENTION_S: i64 = 43_200;
 
+/// Seconds by which a window stays clear of the end of those 12 hours: it moves on while a request is on its way, and two
+/// clocks never agree.
+pub const RETENTION_MARGIN_S: i64 = 60;
+
 /// Akamai leaves out the newest 5 seconds (documented); a window that ends later is refused.
 pub const NEWEST_S: i64 = 5;
 
@@ -97,9 +101,10 @@ impl Query {
 }
 
 impl Window {
-    /// The last `seconds` that Akamai answers for.
+    /// The last `seconds` that Akamai answers for; of the whole 12 hours, what it still has when it is asked.
     pub fn last(seconds: i64, now: i64) -> Self {
-        Self { from: now - NEWEST_S - seconds, to: Some(now - NEWEST_S) }
+        let oldest = now - RETENTION_S + RETENTION_MARGIN_S;
+        Self { from: (now - NEWEST_S).saturating_sub(seconds).max(oldest), to: Some(now - NEWEST_S) }
     }
 
     /// A span the user names. An end later than Akamai answers for is drawn in.
@@ -169,6 +174,7 @@ mod tests {
     fn windows_stay_within_what_akamai_keeps() {
         let now = 1_000_000;
         assert_eq!(Window::last(300, now), Window { from: 999_695, to: Some(999_995) });
+        assert_eq!(Window::last(RETENTION_S, now), Window { from: 956_860, to: Some(999_995) });
         assert_eq!(
             Window::named(now - RETENTION_S, None, now),
             Ok(Window { from: now - RETENTION_S, to: Some(999_995) })

@@ -52,7 +52,7 @@ fn windows_are_named_in_several_ways_and_bounded() {
     let (akamai, place) = with_events(1);
     for (args, from, to) in [
         (vec!["--last", "2h"], now() - 7205, now() - 5),
-        (vec!["--last", "12h"], now() - 43_200, now() - 5),
+        (vec!["--last", "12h"], now() - 43_140, now() - 5),
         (vec!["--from", "2h"], 0, 0),
     ] {
         let ended = place.run(&[&["fetch"][..], &args].concat());
