@@ -138,8 +138,8 @@ fn classify_tag(tag: &[u8]) -> Option<(Category, Option<AttackGroup>)> {
     })
 }
 
-/// A customer's own rule: its id begins with 6, its tag is free text. Some old rules of Akamai's (699989, LOIC) begin with
-/// 6 too and carry a tag of Akamai's.
+/// A customer's own rule: its id begins with 6, its tag is free text. A rule with a tag of Akamai's own is taken for
+/// Akamai's, whatever its id.
 fn custom_rule_id(id: &[u8]) -> bool {
     id.len() >= 6 && id[0] == b'6' && id.iter().all(u8::is_ascii_digit)
 }
@@ -333,7 +333,7 @@ mod tests {
             ("CMD-INJECTION-ANOMALY", "", Some((Waf, Some(Cmdi)))),
             ("INBOUND-ANOMALY", "AKAMAI/POLICY/INBOUND_ANOMALY", Some((Waf, None))),
             ("970003", "ASE/OUTBOUND/LEAKAGE", Some((Waf, Some(Outbound)))),
-            ("699989", "AKAMAI/WEB_ATTACK/LOIC1.1", Some((Waf, Some(Wat)))),
+            ("690001", "AKAMAI/WEB_ATTACK/LOIC1.1", Some((Waf, Some(Wat)))),
             ("990012", "AUTOMATION/MISC", Some((Waf, Some(Wat)))),
             ("60050123", "SQLI", Some((Custom, None))),
             ("3900001", "AKAMAI/BOT/UNKNOWN_BOT", Some((Bot, None))),
