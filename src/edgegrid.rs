@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::secret::Secret;
 
+/// Bytes of a body that Akamai's clients hash unless told otherwise.
+const BODY_BYTES_MAX: usize = 131_072;
+
 /// What an API client signs with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -44,7 +47,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// A GET without signed headers, as the SIEM API wants it.
     pub fn get(scheme: &'a str, host: &'a str, target: &'a str) -> Self {
-        Self { method: "GET", scheme, host, target, signed_headers: &[], body: &[], body_bytes_max: 131_072 }
+        Self { method: "GET", scheme, host, target, signed_headers: &[], body: &[], body_bytes_max: BODY_BYTES_MAX }
     }
 }
 
@@ -184,7 +187,42 @@ mod tests {
     fn the_steps_have_the_values_of_akamais_own_tests() {
         let vectors = vectors();
         assert_eq!(signing_key(&credentials(&vectors), text(&vectors, "timestamp")), text(&vectors, "sign_key_test"));
-        assert_eq!(timestamp(1_395_430_461), text(&vectors, "timestamp"));
+        let post = Request { method: "POST", body: b"test_body", ..Request::get("https", "h", "/") };
+        assert_eq!(content_hash(&post), text(&vectors, "content_hash_test"));
+        for other in [Request { method: "PUT", ..post }, Request { body: b"", ..post }, Request::get("https", "h", "/")]
+        {
+            assert_eq!(content_hash(&other), "");
+        }
+    }
+
+    #[test]
+    fn akamais_test_of_a_json_body_passes() {
+        let vectors = vectors();
+        let base = text(&vectors, "base_url").trim_start_matches("https://").trim_end_matches('/');
+        let get = Request::get("https", base, "/testapi/v1/t3?extended=true");
+        let post = Request { method: "POST", body: br#"{"key": "value"}"#, ..get };
+        let header = authorization(&credentials(&vectors), &post, text(&vectors, "timestamp"), text(&vectors, "nonce"));
+        assert_eq!(header, text(&vectors, "jsontest_hash"));
+    }
+
+    #[test]
+    fn a_body_is_hashed_up_to_its_limit() {
+        let post = |body| Request { method: "POST", body, body_bytes_max: 4, ..Request::get("https", "h", "/") };
+        assert_eq!(content_hash(&post(b"abcd")), content_hash(&post(b"abcde")));
+        assert_ne!(content_hash(&post(b"abcd")), content_hash(&post(b"abc")));
+    }
+
+    #[test]
+    fn a_timestamp_is_utc_to_the_second() {
+        for (seconds, expected) in [
+            (1_395_430_461, "20140321T19:34:21+0000"),
+            (0, "19700101T00:00:00+0000"),
+            (1_709_164_799, "20240228T23:59:59+0000"),
+            (1_709_164_800, "20240229T00:00:00+0000"),
+            (i64::MAX, ""),
+        ] {
+            assert_eq!(timestamp(seconds), expected);
+        }
     }
 
     #[test]

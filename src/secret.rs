@@ -1,4 +1,4 @@
-//! A text that must not be seen. Never shows itself: neither `Debug` nor an error can print it.
+//! A text that must not be seen. Never shows itself: neither `Debug` nor `Display` prints it.
 
 use std::fmt;
 
@@ -24,12 +24,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Secret;
 
     #[test]
     fn a_secret_does_not_show_itself() {
-        assert_eq!(format!("{:?}", Secret::new("geheim".into())), "Secret(***)");
+        let secret = Secret::new("geheim".into());
+        assert_eq!(format!("{secret:?} {secret}"), "Secret(***) ***");
     }
 }

@@ -1,9 +1,20 @@
-//! The lines of an INI file, each with its number. Never judges a key or a value.
+//! The lines of an INI file, each with its number. Never judges a key or a value, never shows a line.
 //!
 //! The grammar of a line is that of the `configparser` crate; it is given one line at a time, so that what is wrong can be
 //! named with its line.
 
+use std::collections::HashMap;
+
 use configparser::ini::Ini;
+
+use super::DEFAULT;
+
+/// Characters of a key. What stands before a `=` and is longer or holds other characters than keys do may be a part of a
+/// secret that got onto a line of its own (they end in `=`), so no message shows it.
+const KEY_CHARS_MAX: usize = 32;
+
+/// Characters of a section's name.
+const SECTION_CHARS_MAX: usize = 64;
 
 /// `key = value` and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,47 +27,74 @@ pub(super) struct Setting {
     pub(super) line: usize,
 }
 
-/// A section and its settings.
+/// A line that is no setting, or one too many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) line: usize,
+    pub(super) key: Option<String>,
+    pub(super) problem: String,
+}
+
+/// A section and its settings; no key stands in it twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
+    /// The file it stands in, for messages.
+    pub(super) file: String,
+    /// Without blanks around it; `default` in lower case.
     pub(super) name: String,
+    /// Line of its name, from 1.
     pub(super) line: usize,
     pub(super) settings: Vec<Setting>,
-    /// Lines that are no setting: number and what is wrong.
-    pub(super) faults: Vec<(usize, String)>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Section {
     pub(super) fn get(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.key == key)
     }
+
+    fn fault(&mut self, line: usize, key: Option<String>, problem: impl Into<String>) {
+        self.faults.push(Fault { line, key, problem: problem.into() });
+    }
 }
 
-/// Splits a file into sections. What stands before the first one comes in a section without a name.
-pub(super) fn sections(text: &str) -> Vec<Section> {
-    let mut sections = vec![Section { line: 1, ..Section::default() }];
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+/// Splits a file into sections; no two have one name. What stands before the first one comes in a section without a name,
+/// ahead of the others.
+pub(super) fn sections(file: &str, text: &str) -> Vec<Section> {
+    let mut grammar = grammar();
+    let mut sections = vec![Section { file: file.to_owned(), line: 1, ..Section::default() }];
+    let mut current = 0;
+    let mut known_sections: HashMap<String, usize> = HashMap::new();
+    let mut known_keys: HashMap<(usize, String), usize> = HashMap::new();
+    for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
         let number = index + 1;
-        let current = sections.len() - 1;
-        match read_line(line) {
+        match read_line(&mut grammar, line) {
             Line::Blank => {}
             Line::Section(name) => {
-                let known = sections.iter().find(|section| section.name == name).map(|section| section.line);
-                let mut section = Section { name, line: number, ..Section::default() };
-                if let Some(first) = known {
-                    section.faults.push((number, format!("the section is given twice, first in line {first}")));
+                current = *known_sections.entry(name.clone()).or_insert(sections.len());
+                match sections.get_mut(current) {
+                    Some(section) => {
+                        let problem = format!("the section is given twice, first in line {}", section.line);
+                        section.fault(number, None, problem);
+                    }
+                    None => {
+                        sections.push(Section { file: file.to_owned(), name, line: number, ..Section::default() });
+                    }
                 }
-                sections.push(section);
             }
-            Line::Setting(key, value) => match sections[current].get(&key).map(|first| first.line) {
-                Some(first) => {
-                    sections[current]
-                        .faults
-                        .push((number, format!("{key}: the key is given twice, first in line {first}")));
+            Line::Setting(key, value) => {
+                let first = *known_keys.entry((current, key.clone())).or_insert(number);
+                if first == number {
+                    sections[current].settings.push(Setting { key, value, line: number });
+                } else {
+                    sections[current].fault(
+                        number,
+                        Some(key),
+                        format!("the key is given twice, first in line {first}"),
+                    );
                 }
-                None => sections[current].settings.push(Setting { key, value, line: number }),
-            },
-            Line::Fault(what) => sections[current].faults.push((number, what.into())),
+            }
+            Line::Fault(problem) => sections[current].fault(number, None, problem),
         }
     }
     sections
@@ -69,37 +107,54 @@ enum Line {
     Fault(&'static str),
 }
 
-fn read_line(line: &str) -> Line {
-    const NO_SETTING: &str = "neither a [section] nor a line of the form key = value";
-    if line.trim().is_empty() {
-        return Line::Blank;
-    }
-    let mut grammar = Ini::new_cs().defaults();
-    grammar.comment_symbols = vec![';', '#'];
-    // Config ids and secrets hold these characters.
-    grammar.inline_comment_symbols = Some(Vec::new());
-    grammar.delimiters = vec!['='];
-    let Ok(map) = Ini::new_from_defaults(grammar).read(line.to_owned()) else { return Line::Fault(NO_SETTING) };
-    let Some((name, settings)) = map.into_iter().next() else { return Line::Blank };
+/// Config ids and secrets hold `;` and `#`, so that a comment begins only where a line does.
+fn grammar() -> Ini {
+    let mut defaults = Ini::new_cs().defaults();
+    defaults.comment_symbols = vec![';', '#'];
+    defaults.inline_comment_symbols = Some(Vec::new());
+    defaults.delimiters = vec!['='];
+    defaults.multiline = false;
+    Ini::new_from_defaults(defaults)
+}
+
+fn read_line(grammar: &mut Ini, line: &str) -> Line {
+    const NO_SETTING: &str = "the line is neither a [section] nor of the form key = value";
+    let read = grammar.read(line.to_owned()).map(|map| map.into_iter().next());
     if line.trim_start().starts_with('[') {
-        let proper = line.trim_end().ends_with(']') && !name.is_empty();
-        return if proper { Line::Section(name) } else { Line::Fault("a section is named [name], alone on its line") };
+        return section_name(line, read.ok().flatten().map(|(name, _)| name).unwrap_or_default());
     }
-    match settings.into_iter().next() {
-        Some((key, Some(value))) if !key.is_empty() => Line::Setting(key.to_ascii_lowercase(), value),
-        _ => Line::Fault(NO_SETTING),
+    let Ok(read) = read else { return Line::Fault(NO_SETTING) };
+    let Some((_, settings)) = read else { return Line::Blank };
+    let Some((key, Some(value))) = settings.into_iter().next() else { return Line::Fault(NO_SETTING) };
+    let proper = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if key.len() > KEY_CHARS_MAX || !key.bytes().all(proper) {
+        return Line::Fault(
+            "what stands before the first = is no key; a key has letters, digits and _, and = behind it",
+        );
     }
+    Line::Setting(key.to_ascii_lowercase(), value)
+}
+
+fn section_name(line: &str, name: String) -> Line {
+    if !line.trim_end().ends_with(']') || name.is_empty() {
+        return Line::Fault("a section is named [name], alone on its line");
+    }
+    if name.chars().count() > SECTION_CHARS_MAX || name.chars().any(char::is_control) {
+        return Line::Fault("the name of the section is longer than 64 characters or holds a control character");
+    }
+    Line::Section(if name.eq_ignore_ascii_case(DEFAULT) { DEFAULT.into() } else { name })
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn values_are_taken_literally_from_the_first_equals_sign() {
-        let sections = sections(
-            "\u{feff}[a]\r\n Host = x:1 \r\n; c\r\n# d\r\nclient_secret = a=b;c#d%(e)s==\r\nids=1;2\r\nempty =\r\n",
-        );
+        let text =
+            "\u{feff}[a]\r\n Host = x:1 \r\n; c\r\n  # d\r\nclient_secret = a=b;c#d%(e)s==\r\nids=1;2\r\nempty =\r\n";
+        let sections = sections("f", text);
         assert_eq!(sections.len(), 2);
         let values: Vec<_> = sections[1].settings.iter().map(|s| (s.key.as_str(), s.value.as_str(), s.line)).collect();
         assert_eq!(
@@ -110,12 +165,46 @@ mod tests {
     }
 
     #[test]
+    fn an_indented_line_continues_nothing() {
+        let sections = sections("f", "[a]\nk = 1\n  l = 2\n");
+        assert_eq!((sections[1].get("k").unwrap().value.as_str(), sections[1].get("l").unwrap().line), ("1", 3));
+    }
+
+    #[test]
     fn what_is_no_setting_is_a_fault_of_its_section() {
-        let sections = sections("x = 1\n[a]\nword\n= 1\nk = 1\nK = 2\n[b\n[a]\n");
+        let sections = sections("f", "x = 1\n[a]\nword\n= 1\nk = 1\nK = 2\n[b\n[c] x\n[]\n[a]\nl = 1\nk = 3\n");
         assert_eq!(sections[0].settings.len(), 1);
-        let lines: Vec<usize> = sections[1].faults.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [3, 4, 6, 7]);
-        assert!(sections[1].faults[2].1.contains("twice, first in line 5"));
-        assert!(sections[2].faults[0].1.contains("twice, first in line 2"));
+        assert_eq!(sections.len(), 2);
+        let faults: Vec<_> = sections[1].faults.iter().map(|f| (f.line, f.key.as_deref())).collect();
+        assert_eq!(
+            faults,
+            [(3, None), (4, None), (6, Some("k")), (7, None), (8, None), (9, None), (10, None), (12, Some("k"))]
+        );
+        assert!(sections[1].faults[2].problem.contains("twice, first in line 5"));
+        assert!(sections[1].faults[6].problem.contains("twice, first in line 2"));
+        assert_eq!(sections[1].settings.len(), 2);
+    }
+
+    #[test]
+    fn default_is_one_section_in_any_case() {
+        let sections = sections("f", "[DEFAULT]\na = 1\n[Default]\nb = 1\n[Shop]\n[shop]\n");
+        let names: Vec<_> = sections.iter().map(|section| (section.name.as_str(), section.faults.len())).collect();
+        assert_eq!(names, [("", 0), ("default", 1), ("Shop", 0), ("shop", 0)]);
+    }
+
+    #[test]
+    fn a_piece_of_a_secret_is_not_taken_for_a_key() {
+        let long = format!("{}=", "g".repeat(43));
+        for line in ["client_secret: ge/heim=", "gehei+m==", "client_secret geheim=", "ä=", &long] {
+            assert_eq!(sections("f", &format!("[a]\n{line}\n"))[1].faults.len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_large_file_takes_no_time() {
+        let text: String = (0..40_000).map(|number| format!("[s{number}]\nk{number}=\n")).collect();
+        assert_eq!(sections("f", &text).len(), 40_001);
+        let text: String = (0..80_000).map(|number| format!("k{number}=\n")).collect();
+        assert_eq!(sections("f", &text)[0].settings.len(), 80_000);
     }
 }

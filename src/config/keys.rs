@@ -27,7 +27,7 @@ pub const KEYS: &[Key] = &[
     source("client_token", "the token as Akamai shows it"),
     source("client_secret", "the secret as Akamai shows it"),
     source("access_token", "the token as Akamai shows it"),
-    source("edgerc", "the path of an .edgerc file"),
+    source("edgerc", "the path of an .edgerc file, absolute or from this file's folder"),
     source("edgerc_section", "the name of a section of the .edgerc file"),
     source("enabled", "yes or no"),
     source("mode", "follow or window"),
@@ -38,7 +38,7 @@ pub const KEYS: &[Key] = &[
     source("redact_headers", "header names separated by commas, or none"),
     source("max_line", "1024 to 65513 bytes"),
     source("run_on", "master or any"),
-    source("proxy", "http://[user:password@]host[:port]"),
+    source("proxy", "http://[user:password@]host[:port] or the same with https://"),
     source("ca_file", "an absolute path"),
     global("wazuh_home", "auto, or an absolute path"),
     global("user", "a user name"),
@@ -56,9 +56,16 @@ pub(super) fn named(name: &str) -> Option<&'static Key> {
 /// What to say of a name that is no key.
 pub(super) fn unknown(name: &str) -> String {
     let near = KEYS.iter().map(|key| (distance(name, key.name), key.name)).min().filter(|(distance, _)| *distance <= 2);
-    match near {
-        Some((_, key)) => format!("unknown key; did you mean {key}?"),
-        None => format!("unknown key; known are {}", KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")),
+    let question = near.map(|(_, key)| format!(" (did you mean {key}?)")).unwrap_or_default();
+    let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    format!("unknown key{question}; accepted: {}", known.join(", "))
+}
+
+/// `problem` with what the key accepts.
+pub(super) fn with_accepted(name: &str, problem: &str) -> String {
+    match named(name) {
+        Some(key) => format!("{problem}; accepted: {}", key.accepted),
+        None => problem.to_owned(),
     }
 }
 
@@ -70,11 +77,11 @@ const fn global(name: &'static str, accepted: &'static str) -> Key {
     Key { name, scope: Scope::Global, accepted }
 }
 
-/// Letters to insert, drop or change to get from one name to the other (Levenshtein).
+/// Letters to insert, drop or change to get from one name to the other (Levenshtein). Names are short: `ini` bounds them.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate().take(40) {
+    for (i, letter) in one.chars().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, other_letter) in other.iter().enumerate() {
@@ -92,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_near_miss_is_recognised() {
-        assert_eq!(unknown("confg_id"), "unknown key; did you mean config_id?");
-        assert!(unknown("password").starts_with("unknown key; known are host, config_id, "));
+        assert!(unknown("confg_id").starts_with("unknown key (did you mean config_id?); accepted: host, config_id, "));
+        assert!(unknown("password").starts_with("unknown key; accepted: host, config_id, "));
     }
 }

@@ -8,7 +8,7 @@ mod keys;
 mod source;
 mod values;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,13 @@ pub use self::source::{EVENT_LINE_BYTES, MaxEps, Mode, REDACT_HEADERS, RunOn, So
 pub use self::values::Host;
 
 use self::ini::{Section, Setting};
-use self::values::{absolute_path, size, user_name, word};
+use self::values::{absolute_path, auto_or, size, user_name, word};
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/wazuh-akamai/akamai_config.ini";
+
+/// The section whose keys are the defaults of the others.
+const DEFAULT: &str = "default";
 
 /// Bytes of a configuration or `.edgerc` file.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -76,13 +79,13 @@ pub struct Global {
 
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: [{section}]{}: {problem}", key.as_ref().map(|key| format!(" {key}")).unwrap_or_default())]
+#[error("{file}:{line}: {}{problem}", self.place())]
 pub struct ConfigError {
     /// The file.
     pub file: String,
     /// Its line, from 1.
     pub line: usize,
-    /// The section.
+    /// The section; empty before the first one.
     pub section: String,
     /// The key, if it concerns one.
     pub key: Option<String>,
@@ -131,24 +134,26 @@ pub enum LoadError {
 /// A file that is missing, exposed, unreadable or too large; what is wrong inside it is part of the [`Config`].
 pub fn load(path: &Path) -> Result<Config, LoadError> {
     let text = read_private(path)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
     Ok(parse(&path.display().to_string(), &text, |edgerc| {
-        read_private(&folder.join(edgerc)).map_err(|error| error.to_string())
+        read_private(edgerc).map_err(|error| match error {
+            LoadError::Missing { path } => format!("there is no {}", path.display()),
+            other => other.to_string(),
+        })
     }))
 }
 
-/// Parses a configuration. `file` is its name for messages; `read_edgerc` gives the text of an `.edgerc` file that it
-/// names.
+/// Parses a configuration. `file` is its path, for messages and for the `.edgerc` files that it names relative to its
+/// folder; `read_edgerc` gives the text of one.
 pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<String, String>) -> Config {
-    let mut sections = ini::sections(text);
+    let mut sections = ini::sections(file, text);
     let orphans = sections.remove(0);
-    let default_at = sections.iter().position(|section| section.name.eq_ignore_ascii_case("default"));
-    let empty = Section { name: "default".into(), line: 1, ..Section::default() };
+    let default_at = sections.iter().position(|section| section.name == DEFAULT);
+    let empty = Section { file: file.to_owned(), name: DEFAULT.into(), line: 1, ..Section::default() };
     let default = default_at.map_or(&empty, |at| &sections[at]);
 
-    let mut errors = Errors { file, list: Vec::new() };
+    let mut errors = Errors::default();
     for setting in &orphans.settings {
-        errors.at(setting.line, "", Some(&setting.key), "the key stands before the first [section]");
+        errors.at(&orphans, setting.line, Some(&setting.key), "the key stands before the first [section]");
     }
     errors.faults(&orphans);
     errors.faults(default);
@@ -162,18 +167,18 @@ pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<Strin
         .filter(|(at, section)| Some(*at) != default_at || sections.len() == 1 || section.get("config_id").is_some())
         .map(|(at, section)| SourceEntry {
             name: section.name.clone(),
-            state: source::resolve(file, section, (Some(at) != default_at).then_some(default), &read_edgerc),
+            state: source::resolve(section, (Some(at) != default_at).then_some(default), &read_edgerc),
         })
         .collect();
     if sources.is_empty() {
-        let missing = vec!["host", "config_id", "client_token", "client_secret", "access_token"];
-        sources.push(SourceEntry { name: "default".into(), state: SourceState::NotConfigured(missing) });
+        sources
+            .push(SourceEntry { name: DEFAULT.into(), state: SourceState::NotConfigured(source::REQUIRED.to_vec()) });
     }
     Config { global, sources }
 }
 
 impl Config {
-    /// The sources to work on: the one named, or all that are not disabled.
+    /// The sources to work on: the one named, whatever its state, or all that are not disabled.
     ///
     /// # Errors
     /// A name that no section has; the message lists those there are.
@@ -181,35 +186,46 @@ impl Config {
         let Some(name) = name else {
             return Ok(self.sources.iter().filter(|source| !matches!(source.state, SourceState::Disabled)).collect());
         };
-        let found: Vec<_> = self.sources.iter().filter(|source| source.name == name).collect();
-        if found.is_empty() {
+        let Some(found) = self.sources.iter().find(|source| source.name == name) else {
             let known: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
             return Err(format!("there is no source \"{name}\"; the configuration has: {}", known.join(", ")));
-        }
-        Ok(found)
+        };
+        Ok(vec![found])
+    }
+}
+
+impl ConfigError {
+    /// `[section] key: `, as far as there are such.
+    fn place(&self) -> String {
+        let section = if self.section.is_empty() { String::new() } else { format!("[{}]", self.section) };
+        let words: Vec<&str> = [section.as_str(), self.key.as_deref().unwrap_or_default()]
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect();
+        if words.is_empty() { String::new() } else { format!("{}: ", words.join(" ")) }
     }
 }
 
 /// Collects what is wrong.
-struct Errors<'a> {
-    file: &'a str,
+#[derive(Default)]
+struct Errors {
     list: Vec<ConfigError>,
 }
 
-impl Errors<'_> {
-    fn at(&mut self, line: usize, section: &str, key: Option<&str>, problem: impl Into<String>) {
+impl Errors {
+    fn at(&mut self, section: &Section, line: usize, key: Option<&str>, problem: impl Into<String>) {
         self.list.push(ConfigError {
-            file: self.file.to_owned(),
+            file: section.file.clone(),
             line,
-            section: section.to_owned(),
+            section: section.name.clone(),
             key: key.map(str::to_owned),
             problem: problem.into(),
         });
     }
 
     fn faults(&mut self, section: &Section) {
-        for (line, problem) in &section.faults {
-            self.at(*line, &section.name, None, problem);
+        for fault in &section.faults {
+            self.at(section, fault.line, fault.key.as_deref(), &fault.problem);
         }
     }
 
@@ -217,10 +233,10 @@ impl Errors<'_> {
     fn keys(&mut self, section: &Section, refuse: impl Fn(&Key) -> Option<&'static str>) {
         for setting in &section.settings {
             match keys::named(&setting.key) {
-                None => self.at(setting.line, &section.name, Some(&setting.key), keys::unknown(&setting.key)),
+                None => self.at(section, setting.line, Some(&setting.key), keys::unknown(&setting.key)),
                 Some(key) => {
                     if let Some(reason) = refuse(key) {
-                        self.at(setting.line, &section.name, Some(key.name), reason);
+                        self.at(section, setting.line, Some(key.name), reason);
                     }
                 }
             }
@@ -235,23 +251,22 @@ impl Errors<'_> {
         default: T,
     ) -> T {
         let Some((section, setting)) = found else { return default };
-        parse(&setting.value).unwrap_or_else(|problem| {
-            let accepted = keys::named(&setting.key).map_or("", |key| key.accepted);
-            self.at(setting.line, &section.name, Some(&setting.key), format!("{problem}; accepted: {accepted}"));
+        let parsed = if setting.value.is_empty() { Err("the value is empty".into()) } else { parse(&setting.value) };
+        parsed.unwrap_or_else(|problem| {
+            self.at(section, setting.line, Some(&setting.key), keys::with_accepted(&setting.key, &problem));
             default
         })
     }
 }
 
-fn global(default: &Section, errors: &mut Errors<'_>) -> Global {
+fn global(default: &Section, errors: &mut Errors) -> Global {
     let find = |key| default.get(key).map(|setting| (default, setting));
-    let output = |value: &str| match value {
+    let output = |value: &str| match value.to_ascii_lowercase().as_str() {
         "stdout" => Ok(()),
         "queue" => Err("this version cannot write to Wazuh's queue socket yet".to_owned()),
-        other => Err(format!("\"{other}\" is not known")),
+        _ => Err(format!("{value:?} is not known")),
     };
     errors.value(find("output"), output, ());
-    let home = |value: &str| if value == "auto" { Ok(None) } else { absolute_path(value).map(Some) };
     let levels = word(&[
         ("error", log::LevelFilter::Error),
         ("warn", log::LevelFilter::Warn),
@@ -260,7 +275,7 @@ fn global(default: &Section, errors: &mut Errors<'_>) -> Global {
         ("trace", log::LevelFilter::Trace),
     ]);
     Global {
-        wazuh_home: errors.value(find("wazuh_home"), home, None),
+        wazuh_home: errors.value(find("wazuh_home"), auto_or(absolute_path), None),
         user: errors.value(find("user"), user_name, "wazuh".into()),
         state_dir: errors.value(find("state_dir"), absolute_path, "/var/lib/wazuh-akamai".into()),
         spool_bytes_max: errors.value(find("spool_max"), size, 4 << 30),
@@ -273,16 +288,17 @@ fn global(default: &Section, errors: &mut Errors<'_>) -> Global {
 fn read_private(path: &Path) -> Result<String, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let unusable = |problem: &str| LoadError::Unusable { path: path.to_owned(), problem: problem.to_owned() };
-    let file = match File::open(path) {
+    // A pipe is not even opened: that could wait for ever.
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(unusable("it is no regular file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LoadError::Missing { path: path.to_owned() });
         }
-        opened => opened.map_err(unreadable)?,
-    };
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(unusable("it is no regular file"));
+        Err(error) => return Err(unreadable(error)),
     }
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o006 != 0 {
         return Err(LoadError::Exposed { path: path.to_owned(), mode });

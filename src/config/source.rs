@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::ini::{self, Section, Setting};
 use super::values::{
-    Host, absolute_path, flag, header_names, host, is_placeholder, number, proxy, secret, token, word,
+    Host, absolute_path, auto_or, flag, header_names, host, is_placeholder, number, proxy, secret, token, word,
 };
-use super::{Errors, Scope, SourceState};
+use super::{DEFAULT, Errors, Scope, SourceState, keys};
 use crate::edgegrid::Credentials;
 use crate::secret::Secret;
 use crate::siem::event::{EVENT_LINE_BYTES_MAX, EVENT_LINE_BYTES_MIN, EventSettings};
@@ -17,6 +17,12 @@ pub const REDACT_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "
 
 /// Bytes of an event line unless the configuration says otherwise: Wazuh's limit with a margin.
 pub const EVENT_LINE_BYTES: usize = 65_000;
+
+/// Seconds of a window unless the configuration says otherwise: the original integration's 5 minutes.
+const WINDOW_S: u64 = 300;
+
+/// Events a second that a configuration may ask for.
+const MAX_EPS_MAX: u64 = 100_000;
 
 /// One account whose events are fetched.
 #[derive(Clone, Debug)]
@@ -75,19 +81,18 @@ pub enum RunOn {
 }
 
 /// The keys without which no request can be signed.
-const REQUIRED: [&str; 5] = ["host", "config_id", "client_token", "client_secret", "access_token"];
+pub(super) const REQUIRED: [&str; 5] = ["host", "config_id", "client_token", "client_secret", "access_token"];
 
 /// Those of them that an `.edgerc` gives.
 const FROM_EDGERC: [&str; 4] = ["host", "client_token", "client_secret", "access_token"];
 
 /// Makes a source of `section`, with `default` for what it leaves out.
 pub(super) fn resolve(
-    file: &str,
     section: &Section,
     default: Option<&Section>,
     read_edgerc: &impl Fn(&Path) -> Result<String, String>,
 ) -> SourceState {
-    let mut errors = Errors { file, list: Vec::new() };
+    let mut errors = Errors::default();
     if default.is_some() {
         errors.faults(section);
         errors.keys(section, |key| (key.scope == Scope::Global).then_some("this key belongs into [default]"));
@@ -98,21 +103,26 @@ pub(super) fn resolve(
         return if errors.list.is_empty() { SourceState::Disabled } else { SourceState::Invalid(errors.list) };
     }
 
-    let edgerc = edgerc_section(&layers, read_edgerc, &mut errors);
+    let edgerc = edgerc(&layers, read_edgerc, &mut errors);
     let find = |key: &str| match &edgerc {
-        Some(edgerc) if FROM_EDGERC.contains(&key) => edgerc.get(key).map(|setting| (edgerc, setting)),
+        Edgerc::Section(edgerc) if FROM_EDGERC.contains(&key) => edgerc.get(key).map(|setting| (edgerc, setting)),
+        Edgerc::Unusable if FROM_EDGERC.contains(&key) => None,
         _ => find(key),
     };
-    let missing: Vec<&'static str> = REQUIRED.into_iter().filter(|key| find(key).is_none()).collect();
+    let (set, missing): (Vec<&'static str>, Vec<&'static str>) =
+        REQUIRED.into_iter().partition(|key| find(key).is_some());
+    let untouched = set.is_empty() && matches!(edgerc, Edgerc::Unused);
+    for key in missing {
+        // What an .edgerc lacks has been said already.
+        let said = !matches!(edgerc, Edgerc::Unused) && FROM_EDGERC.contains(&key);
+        if !untouched && !said {
+            errors.at(section, section.line, Some(key), keys::with_accepted(key, "the key is missing"));
+        }
+    }
     let open: Vec<&'static str> = REQUIRED
         .into_iter()
         .filter(|key| find(key).is_none_or(|(_, setting)| is_placeholder(key, &setting.value)))
         .collect();
-    if errors.list.is_empty() && missing.len() < REQUIRED.len() && open == missing {
-        for key in missing {
-            errors.at(section.line, &section.name, Some(key), "the key is missing");
-        }
-    }
     let source = typed(section, &open, &find, &mut errors);
     match source {
         _ if !errors.list.is_empty() => SourceState::Invalid(errors.list),
@@ -126,7 +136,7 @@ fn typed<'a>(
     section: &Section,
     open: &[&str],
     find: &impl Fn(&str) -> Option<(&'a Section, &'a Setting)>,
-    errors: &mut Errors<'_>,
+    errors: &mut Errors,
 ) -> Option<Source> {
     let filled = |key: &str| find(key).filter(|_| !open.contains(&key));
     let host = errors.value(filled("host"), |value| host(value).map(Some), None);
@@ -134,9 +144,6 @@ fn typed<'a>(
     let client_token = errors.value(filled("client_token"), token, String::new());
     let client_secret = errors.value(filled("client_secret"), secret, Secret::new(String::new()));
     let access_token = errors.value(filled("access_token"), token, String::new());
-    let max_eps = |value: &str| {
-        if value == "auto" { Ok(MaxEps::Auto) } else { number(1, 100_000)(value).map(MaxEps::Fixed) }
-    };
     let line_bytes_max = errors.value(
         find("max_line"),
         |value| {
@@ -147,9 +154,9 @@ fn typed<'a>(
     );
     let redact_headers = errors.value(find("redact_headers"), header_names, REDACT_HEADERS.map(String::from).to_vec());
     let mode = errors.value(find("mode"), word(&[("follow", Mode::Follow), ("window", Mode::Window)]), Mode::Follow);
-    let window = errors.value(find("window"), number(1, RETENTION_S.unsigned_abs()), 300);
+    let window = errors.value(find("window"), number(1, RETENTION_S.unsigned_abs()), WINDOW_S);
     let limit = errors.value(find("limit"), number(1, u64::from(LIMIT_MAX)), u64::from(LIMIT_MAX));
-    let max_eps = errors.value(find("max_eps"), max_eps, MaxEps::Auto);
+    let max_eps = errors.value(find("max_eps"), auto_or(number(1, MAX_EPS_MAX)), None);
     let run_on = errors.value(find("run_on"), word(&[("master", RunOn::Master), ("any", RunOn::Any)]), RunOn::Master);
     let proxy = errors.value(find("proxy"), |value| proxy(value).map(Some), None);
     let ca_file = errors.value(find("ca_file"), |value| absolute_path(value).map(Some), None);
@@ -164,7 +171,7 @@ fn typed<'a>(
         mode,
         window_s: i64::try_from(window).unwrap_or(RETENTION_S),
         limit: u32::try_from(limit).unwrap_or(LIMIT_MAX),
-        max_eps,
+        max_eps: max_eps.map_or(MaxEps::Auto, MaxEps::Fixed),
         events: EventSettings { source: section.name.clone(), line_bytes_max, redact_headers },
         run_on,
         proxy,
@@ -172,45 +179,57 @@ fn typed<'a>(
     })
 }
 
-/// The section of the `.edgerc` file that the source takes host and credentials from, if it does: the innermost layer
-/// that names either decides.
-fn edgerc_section(
-    layers: &[&Section],
-    read_edgerc: &impl Fn(&Path) -> Result<String, String>,
-    errors: &mut Errors<'_>,
-) -> Option<Section> {
+/// Where host and credentials come from.
+enum Edgerc {
+    /// From the configuration itself.
+    Unused,
+    /// From this section of an `.edgerc`.
+    Section(Section),
+    /// From an `.edgerc` that cannot be used; why is among the errors.
+    Unusable,
+}
+
+/// Finds the section of the `.edgerc` that the source uses, if it does: the innermost layer that names a file, a host or
+/// a credential decides.
+fn edgerc(layers: &[&Section], read_edgerc: &impl Fn(&Path) -> Result<String, String>, errors: &mut Errors) -> Edgerc {
     let direct = |section: &Section| FROM_EDGERC.into_iter().find(|key| section.get(key).is_some());
-    let layer = layers.iter().find(|section| section.get("edgerc").is_some() || direct(section).is_some())?;
-    let setting = layer.get("edgerc")?;
-    let mut fail = |problem: String| errors.at(setting.line, &layer.name, Some("edgerc"), problem);
-    if let Some(key) = direct(layer) {
-        fail(format!("the section has {key} too: take host and credentials either from the .edgerc or from here"));
-        return None;
+    let deciding = layers.iter().find(|section| section.get("edgerc").is_some() || direct(section).is_some());
+    let Some((layer, setting)) = deciding.and_then(|layer| Some((*layer, layer.get("edgerc")?))) else {
+        return Edgerc::Unused;
+    };
+    let mut fail = |problem: &str| errors.at(layer, setting.line, Some("edgerc"), problem);
+    if setting.value.is_empty() {
+        fail(&keys::with_accepted("edgerc", "the value is empty"));
+        return Edgerc::Unusable;
     }
-    let name =
-        layers.iter().find_map(|section| section.get("edgerc_section")).map_or("default", |setting| &setting.value);
-    let text = match read_edgerc(Path::new(&setting.value)) {
+    if let Some(key) = direct(layer) {
+        fail(&format!("the section has {key} too; remove either edgerc or {}", FROM_EDGERC.join(", ")));
+        return Edgerc::Unusable;
+    }
+    let path = Path::new(&layer.file).parent().unwrap_or(Path::new("")).join(&setting.value);
+    let text = match read_edgerc(&path) {
         Ok(text) => text,
         Err(problem) => {
-            fail(problem);
-            return None;
+            fail(&problem);
+            return Edgerc::Unusable;
         }
     };
-    let Some(mut found) = ini::sections(&text).into_iter().find(|section| section.name == name) else {
-        fail(format!("{} has no section [{name}]", setting.value));
-        return None;
+    let name = layers.iter().find_map(|section| section.get("edgerc_section")).map(|setting| setting.value.as_str());
+    let name = name.filter(|name| !name.eq_ignore_ascii_case(DEFAULT)).unwrap_or(DEFAULT);
+    let file = path.display().to_string();
+    let Some(mut found) = ini::sections(&file, &text).into_iter().skip(1).find(|section| section.name == name) else {
+        fail(&format!("{file} has no section [{name}]"));
+        return Edgerc::Unusable;
     };
-    for key in FROM_EDGERC {
-        if found.get(key).is_none() {
-            fail(format!("[{name}] of {} lacks {key}", setting.value));
-        }
+    let lacking: Vec<&str> = FROM_EDGERC.into_iter().filter(|key| found.get(key).is_none()).collect();
+    if !lacking.is_empty() {
+        fail(&format!("[{name}] of {file} lacks {}", lacking.join(", ")));
     }
+    errors.faults(&found);
     for setting in &mut found.settings {
         setting.value = unquoted(&setting.value).to_owned();
-        // Errors name the line of the file that the user has open.
-        setting.line = layer.get("edgerc").map_or(0, |edgerc| edgerc.line);
     }
-    Some(found)
+    Edgerc::Section(found)
 }
 
 /// Some of Akamai's tools write quotes around the values of an `.edgerc`.

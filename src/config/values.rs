@@ -1,6 +1,6 @@
 //! The text of one value → its type. Never names the file, and never repeats a secret.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use crate::secret::Secret;
@@ -24,32 +24,50 @@ impl Host {
 type Parsed<T> = Result<T, String>;
 
 pub(super) fn host(value: &str) -> Parsed<Host> {
+    if value.contains('@') {
+        return Err("the value holds an @; user and password do not belong here".into());
+    }
     let lower = value.to_ascii_lowercase();
     let (scheme, rest) = match lower.split_once("://") {
         Some(("https", rest)) => ("https", rest),
         Some(("http", rest)) => ("http", rest),
-        Some((other, _)) => return Err(format!("{other}:// is not supported")),
+        Some((other, _)) => return Err(format!("{other:?} is no scheme to reach Akamai by")),
         None => ("https", lower.as_str()),
     };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (authority, None),
+    let (name, port) =
+        authority(rest.strip_suffix('/').unwrap_or(rest)).ok_or_else(|| format!("{value:?} is no host name"))?;
+    if scheme == "http" && !is_loopback(name) {
+        return Err("http:// would send everything in the clear and is for a loopback address only".into());
+    }
+    // HTTP clients leave a scheme's own port out of the `Host` header, and that header is signed.
+    let own_port = if scheme == "http" { 80 } else { 443 };
+    let authority = match port.filter(|port| *port != own_port) {
+        Some(port) => format!("{name}:{port}"),
+        None => name.to_owned(),
     };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let proper = match address {
-        Some(address) => matches!(address.parse(), Ok(IpAddr::V6(_))),
+    Ok(Host { scheme, authority })
+}
+
+/// Splits `host[:port]`; the host is a name, an IPv4 address or an IPv6 address in brackets.
+fn authority(text: &str) -> Option<(&str, Option<u16>)> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(number(1, 65_535)(port).ok()?)),
+        _ => (text, None),
+    };
+    let proper = match bracketed(name) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
     };
-    if !proper || port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return Err(format!("\"{value}\" is no host name"));
-    }
-    let loopback =
-        name == "localhost" || address.unwrap_or(name).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if scheme == "http" && !loopback {
-        return Err("http:// would send everything in the clear and is taken for loopback addresses only".into());
-    }
-    Ok(Host { scheme, authority: authority.to_owned() })
+    proper.then_some((name, port.and_then(|port| u16::try_from(port).ok())))
+}
+
+fn is_loopback(name: &str) -> bool {
+    let address = bracketed(name).unwrap_or(name);
+    name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn bracketed(name: &str) -> Option<&str> {
+    name.strip_prefix('[')?.strip_suffix(']')
 }
 
 pub(super) fn token(value: &str) -> Parsed<String> {
@@ -72,7 +90,7 @@ pub(super) fn flag(value: &str) -> Parsed<bool> {
     match value.to_ascii_lowercase().as_str() {
         "yes" | "true" | "on" | "1" => Ok(true),
         "no" | "false" | "off" | "0" => Ok(false),
-        _ => Err(format!("\"{value}\" is neither yes nor no")),
+        _ => Err(format!("{value:?} is neither yes nor no")),
     }
 }
 
@@ -80,15 +98,23 @@ pub(super) fn flag(value: &str) -> Parsed<bool> {
 pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
     move |value| {
         let found = words.iter().find(|(word, _)| value.eq_ignore_ascii_case(word));
-        found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("\"{value}\" is not known"))
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("{value:?} is not known"))
     }
 }
 
+/// `auto` (none), or what `parse` takes.
+pub(super) fn auto_or<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> Parsed<Option<T>> {
+    move |value| if value.eq_ignore_ascii_case("auto") { Ok(None) } else { parse(value).map(Some) }
+}
+
 pub(super) fn number(least: u64, most: u64) -> impl Fn(&str) -> Parsed<u64> {
-    move |value| match value.parse::<u64>() {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
-        Ok(_) => Err(format!("{value} is out of range")),
-        Err(_) => Err(format!("\"{value}\" is no number")),
+    move |value| {
+        if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("{value:?} is no number"));
+        }
+        // What does not fit is out of range too.
+        let number = value.parse::<u64>().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("{value} is out of range"))
     }
 }
 
@@ -108,7 +134,7 @@ pub(super) fn size(value: &str) -> Parsed<u64> {
         _ => None,
     };
     let bytes = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("\"{value}\" is no size"))
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{value:?} is no size"))
 }
 
 pub(super) fn header_names(value: &str) -> Parsed<Vec<String>> {
@@ -120,29 +146,39 @@ pub(super) fn header_names(value: &str) -> Parsed<Vec<String>> {
     let proper =
         |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
     match names.iter().find(|name| !proper(name)) {
-        Some(name) => Err(format!("\"{name}\" is no header name")),
+        Some(name) => Err(format!("{name:?} is no header name")),
         None if names.is_empty() => Err("no header is named".into()),
         None => Ok(names),
     }
 }
 
 pub(super) fn absolute_path(value: &str) -> Parsed<PathBuf> {
-    if value.starts_with('/') { Ok(value.into()) } else { Err(format!("\"{value}\" does not begin with /")) }
+    if value.starts_with('/') { Ok(value.into()) } else { Err(format!("{value:?} does not begin with /")) }
 }
 
 /// The URL of a proxy; it may hold a password and is never repeated.
 pub(super) fn proxy(value: &str) -> Parsed<Secret> {
-    let rest = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://"));
-    let Some(rest) = rest else { return Err("the value does not begin with http:// or https://".into()) };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    host(place).map_err(|_| "the value names no host".to_owned())?;
-    Ok(Secret::new(value.to_owned()))
+    let (scheme, rest) = value.split_once("://").ok_or("the value does not begin with http:// or https://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme.starts_with("socks") {
+        return Err("SOCKS is not built in; use an HTTP proxy".into());
+    }
+    if scheme != "http" && scheme != "https" {
+        return Err("the value does not begin with http:// or https://".into());
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
+    let proper = |byte: u8| byte.is_ascii_graphic() && !b"/?#@[]\\\"<>^`{|}".contains(&byte);
+    if !user.unwrap_or_default().bytes().all(proper) {
+        return Err("user or password holds a character that must be percent-encoded (@ as %40, / as %2F)".into());
+    }
+    authority(place).ok_or("the value names no host, or no port that there is")?;
+    Ok(Secret::new(format!("{scheme}://{rest}")))
 }
 
 pub(super) fn user_name(value: &str) -> Parsed<String> {
     let proper = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte));
-    if proper && !value.is_empty() { Ok(value.to_owned()) } else { Err(format!("\"{value}\" is no user name")) }
+    if proper && !value.is_empty() { Ok(value.to_owned()) } else { Err(format!("{value:?} is no user name")) }
 }
 
 /// Whether a value is what templates and documentation put where the real one belongs.
@@ -151,8 +187,13 @@ pub(super) fn is_placeholder(key: &str, value: &str) -> bool {
         || value.starts_with("YOUR_")
         || value.ends_with("...")
         || (value.starts_with('<') && value.ends_with('>'))
-        // The original integration's template names this host.
-        || (key == "host" && (value.to_ascii_lowercase().contains("xxxx") || value == "cloudsecurity.akamaiapis.net"))
+        || (key == "host" && is_placeholder_host(&value.to_ascii_lowercase()))
+}
+
+/// The template of the original integration names a host that is no API client's.
+fn is_placeholder_host(value: &str) -> bool {
+    let bare = value.strip_prefix("https://").unwrap_or(value);
+    bare.contains("xxxx") || bare.strip_suffix('/').unwrap_or(bare) == "cloudsecurity.akamaiapis.net"
 }
 
 #[cfg(test)]
@@ -165,9 +206,14 @@ mod tests {
             ("akab-AbC.luna.akamaiapis.net", "https://akab-abc.luna.akamaiapis.net"),
             ("https://a.example/", "https://a.example"),
             ("https://a.example:8443", "https://a.example:8443"),
-            ("http://127.0.0.1:80", "http://127.0.0.1:80"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://[::1]:8080/", "http://[::1]:8080"),
             ("http://localhost", "http://localhost"),
+            ("HTTP://LocalHost:080/", "http://localhost"),
+            ("http://127.9.9.9:8080", "http://127.9.9.9:8080"),
+            ("https://a.example:443/", "https://a.example"),
+            ("a.example:80", "https://a.example:80"),
+            ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
         ] {
             assert_eq!(host(text).map(|host| host.url()), Ok(expected.into()), "{text}");
         }
@@ -181,7 +227,18 @@ mod tests {
             "a:x",
             "a:70000",
             "https://",
+            "a:0",
+            "a:+80",
+            "a:",
+            "[::1",
+            "[localhost]",
+            "::1",
+            "https://a//",
+            "https://a?x",
             "http://127.0.0.1.example",
+            "http://[::2]",
+            "http://localhost.example",
+            "https://https://a",
         ] {
             assert!(host(text).is_err(), "{text}");
         }
@@ -203,17 +260,63 @@ mod tests {
             ("client_secret", ""),
             ("host", "akab-xxxx.luna.akamaiapis.net"),
             ("host", "cloudsecurity.akamaiapis.net"),
+            ("host", "https://CloudSecurity.akamaiapis.net/"),
             ("access_token", "<access token>"),
+            ("access_token", "..."),
         ] {
             assert!(is_placeholder(key, value), "{value}");
         }
         assert!(!is_placeholder("client_token", "akab-client-token-xxx-xxxxxxxxxxxxxxxx"));
+        assert!(!is_placeholder("client_secret", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx="));
+        assert!(!is_placeholder("host", "akab-1.cloudsecurity.akamaiapis.net"));
+    }
+
+    #[test]
+    fn numbers_are_digits_within_their_bounds() {
+        let number = number(1, 600);
+        assert_eq!((number("1"), number("600"), number("007")), (Ok(1), Ok(600), Ok(7)));
+        for text in ["0", "601", "99999999999999999999999", "+5", "-5", "5s", "5.0", "1e2", "", "٣"] {
+            assert!(number(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_names_are_kept_in_lower_case() {
+        assert_eq!(header_names("X-Api-Key , cookie,"), Ok(vec!["x-api-key".into(), "cookie".into()]));
+        assert_eq!(header_names("NONE"), Ok(Vec::new()));
+        for text in ["a b", "a:", ",", "ä"] {
+            assert!(header_names(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_an_http_proxy() {
+        for (text, expected) in [
+            ("http://user:p%40ss@proxy.example:3128", "http://user:p%40ss@proxy.example:3128"),
+            ("HTTPS://proxy.example/", "https://proxy.example"),
+            ("http://[::1]:3128", "http://[::1]:3128"),
+        ] {
+            assert_eq!(proxy(text), Ok(Secret::new(expected.into())), "{text}");
+        }
+        for text in
+            ["proxy.example:3128", "ftp://a", "http://", "http://a/path", "http://http://localhost:1", "http://a:x"]
+        {
+            assert!(proxy(text).is_err(), "{text}");
+        }
+        assert!(proxy("socks5://a").is_err_and(|why| why.contains("SOCKS")));
     }
 
     #[test]
     fn a_proxys_password_is_not_repeated() {
-        let error = proxy("http://user:geheim@").map_err(|why| why.contains("geheim"));
-        assert_eq!(error, Err(false));
-        assert!(proxy("http://user:p%40ss@proxy.example:3128").is_ok() && proxy("socks5://a").is_err());
+        for text in [
+            "http://user:geheim@",
+            "geheim",
+            "geheim://a",
+            "http://user:geheim/@a",
+            "http://u:geheim x@a",
+            "http://u@geheim@a",
+        ] {
+            assert!(proxy(text).is_err_and(|why| !why.contains("geheim")), "{text}");
+        }
     }
 }

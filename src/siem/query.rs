@@ -14,7 +14,11 @@ pub const NEWEST_S: i64 = 5;
 /// The greatest limit of one request (documented).
 pub const LIMIT_MAX: u32 = 600_000;
 
-/// The ids of the security configurations whose events one request asks for: digits only, at least one.
+/// Ids in one request at most (the Databricks integration's documentation; Akamai's own names no bound).
+pub const CONFIG_IDS_MAX: usize = 1_000;
+
+/// The ids of the security configurations whose events one request asks for, in the order given: digits only, none twice,
+/// from 1 to [`CONFIG_IDS_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIds(Vec<String>);
 
@@ -65,15 +69,18 @@ impl ConfigIds {
     /// Reads ids separated by `;` or `,`.
     ///
     /// # Errors
-    /// What is wrong, for a message: an id that is not a number, an id given twice, none at all.
+    /// What is wrong, for a message: an id that is not a number, an id given twice, none at all, too many.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut ids: Vec<String> = Vec::new();
         for id in text.split([';', ',']).map(str::trim).filter(|id| !id.is_empty()) {
             if !id.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(format!("\"{id}\" is not a number"));
+                return Err(format!("{id:?} is not a number"));
             }
             if ids.iter().any(|known| known == id) {
                 return Err(format!("{id} is given twice"));
+            }
+            if ids.len() == CONFIG_IDS_MAX {
+                return Err(format!("more than {CONFIG_IDS_MAX} ids"));
             }
             ids.push(id.to_owned());
         }
@@ -140,6 +147,7 @@ fn percent_encoded(text: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn target(range: Range) -> String {
         Query { config_ids: ConfigIds::parse("14227; 29182,82912").unwrap(), range, limit: 10_000 }.target()
@@ -167,6 +175,30 @@ mod tests {
             [("", "no id"), (" ; ", "no id"), ("12a", "\"12a\" is not a number"), ("1;1", "1 is given twice")]
         {
             assert_eq!(ConfigIds::parse(text), Err(error.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_a_bounded_number_of_ids() {
+        let ids: Vec<String> = (0..=CONFIG_IDS_MAX).map(|id| id.to_string()).collect();
+        assert_eq!(ConfigIds::parse(&ids[1..].join(",")).map(|ids| ids.joined()), Ok(ids[1..].join(";")));
+        assert_eq!(ConfigIds::parse(&ids.join(";")), Err("more than 1000 ids".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_offset_breaks_out_of_its_parameter(offset in any::<String>()) {
+            let target = target(Range::Offset(offset.clone()));
+            let encoded = target.strip_prefix("/siem/v1/configs/14227;29182;82912?offset=").unwrap();
+            let encoded = encoded.strip_suffix("&limit=10000").unwrap();
+            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)));
+            let mut decoded = Vec::new();
+            let mut bytes = encoded.bytes();
+            while let Some(byte) = bytes.next() {
+                let mut digit = || char::from(bytes.next().unwrap()).to_digit(16).unwrap();
+                decoded.push(if byte == b'%' { u8::try_from(digit() * 16 + digit()).unwrap() } else { byte });
+            }
+            prop_assert_eq!(decoded, offset.into_bytes());
         }
     }
 
