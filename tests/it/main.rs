@@ -4,6 +4,8 @@
 /// The loopback Akamai.
 #[path = "../loopback/mod.rs"]
 mod loopback;
+/// The loopback Akamai keeps to its own rules.
+mod loopback_rules;
 /// Runs the real program.
 mod program;
 

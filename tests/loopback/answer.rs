@@ -185,8 +185,11 @@ fn select(state: &State, query: &str, clock: i64) -> Result<Page, (u16, &'static
     };
     let room = usize::try_from(limit).unwrap() + state.settings.overshoot;
     if let Some(bulk) = state.settings.bulk {
-        let lines = Box::new((0..bulk).map(move |number| samples::line(number, clock - 60)));
-        return Ok(Page { lines, count: bulk, offset: "bulk".into(), limit, full: bulk >= limit });
+        // One page holds them all: behind an offset there is nothing more.
+        let count = if value("offset").is_some() { 0 } else { bulk };
+        let lines = Box::new((0..count).map(move |number| samples::line(number, clock - 60)));
+        let token = URL_SAFE_NO_PAD.encode(format!("0|{clock}|{}", state.settings.config_ids));
+        return Ok(Page { lines, count, offset: format!("70;{token}"), limit, full: count >= limit });
     }
     let lines: Vec<String> = state.events[first..]
         .iter()
@@ -205,18 +208,19 @@ fn select(state: &State, query: &str, clock: i64) -> Result<Page, (u16, &'static
     })
 }
 
-/// Where an offset points: it holds position, time and config ids.
+/// Where an offset points: it holds position, time and config ids. One that no answer gave is a bad parameter.
 fn position(offset: &str, config_ids: &str, state: &State, clock: i64) -> Result<usize, (u16, &'static str)> {
-    let offset = offset.replace("%3B", ";");
-    let (_, token) = offset.split_once(';').ok_or((400, "siem/v1/missing-parameters"))?;
-    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|text| String::from_utf8(text).ok());
-    let text = text.ok_or((400, "siem/v1/missing-parameters"))?;
-    let parts: Vec<&str> = text.splitn(3, '|').collect();
-    match (parts[0].parse::<usize>(), parts[1].parse::<i64>()) {
-        (Ok(position), Ok(made)) if parts[2] == config_ids && position <= state.events.len() => {
-            if made < clock - RETENTION_S { Err((416, "siem/v1/offset-too-old")) } else { Ok(position) }
-        }
-        _ => Err((416, "siem/v1/offset-too-old")),
+    let read = || {
+        let offset = offset.replace("%3B", ";").replace("%3b", ";");
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(offset.split_once(';')?.1).ok()?).ok()?;
+        let mut parts = text.splitn(3, '|');
+        let (position, made) = (parts.next()?.parse::<usize>().ok()?, parts.next()?.parse::<i64>().ok()?);
+        (parts.next()? == config_ids && position <= state.events.len()).then_some((position, made))
+    };
+    match read() {
+        None => Err((400, "siem/v1/missing-parameters")),
+        Some((_, made)) if made < clock - RETENTION_S => Err((416, "siem/v1/offset-too-old")),
+        Some((position, _)) => Ok(position),
     }
 }
 

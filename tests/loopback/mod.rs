@@ -126,7 +126,8 @@ impl Akamai {
         format!("http://{}", self.address)
     }
 
-    /// Stores lines as of `seconds_ago`.
+    /// Stores lines as of `seconds_ago`. What comes before events that an answer has given moves those: offsets count
+    /// events, and Akamai stores none in the past either.
     pub fn store(&self, seconds_ago: i64, lines: impl IntoIterator<Item = String>) {
         let mut state = self.state.lock().unwrap();
         let stored = now() - seconds_ago;
