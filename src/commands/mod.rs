@@ -17,6 +17,12 @@ fn load_config(path: &Path) -> Result<Config, Exit> {
     })?;
     if let Err(errors) = &config.global {
         log_errors(errors);
+        // The rest is not looked at now, but everything that is wrong can be mended in one go.
+        for source in &config.sources {
+            if let SourceState::Invalid(errors) = &source.state {
+                log_errors(errors);
+            }
+        }
         return Err(Exit::Config);
     }
     Ok(config)

@@ -193,6 +193,8 @@ fn what_is_wrong_before_the_request_has_its_own_exit_code() {
         .run(&["fetch"])
         .fails(3, "not configured yet: fill in host, config_id");
     Place::new("[default]\nlog_level = loud\n").run(&["fetch"]).fails(3, "[default] log_level: \"loud\" is not known");
+    let both = Place::new("[default]\nlog_level = loud\nconfig_id = one\n").run(&["fetch"]).fails(3, "log_level");
+    assert!(both.stderr.contains("config_id: \"one\" is not a number"), "{}", both.stderr);
     let mut missing = program();
     missing.args(["--config", "/nonexistent/akamai_config.ini", "fetch"]);
     finish(missing, b"").fails(3, "there is no /nonexistent/akamai_config.ini");
