@@ -7,9 +7,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
-
-use super::swar::{before_either, is_printable_ascii, word_at};
+use super::blocks::{Marks, QuoteOrBackslash, Unprintable, holds};
 use super::text::unescape_into;
 
 /// Members that are remembered of one line, on its first two levels. An event has about 50, and Wazuh takes 256 fields;
@@ -81,6 +79,7 @@ pub(crate) struct Text<'a> {
 
 impl<'a> Line<'a> {
     /// The text of a value: of a string without its escapes, of anything else its source.
+    #[inline]
     pub(crate) fn text<'t>(&self, value: Value, scratch: &'t mut Vec<u8>) -> Text<'t>
     where
         'a: 't,
@@ -143,9 +142,8 @@ impl Tape {
         self.top.clear();
         self.inner.clear();
         self.unrecorded = 0;
-        self.printable = is_printable_ascii(line);
-        let mut scanner =
-            Scanner { line, at: if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }, open: &mut self.open };
+        let start = if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let mut scanner = Scanner { line, at: start, marks: Marks::from(line, 0), open: &mut self.open };
         scanner.skip_blanks();
         if scanner.peek() != Some(b'{') {
             return scanner.fail("not a JSON object");
@@ -168,7 +166,11 @@ impl Tape {
             Ok(())
         })?;
         scanner.skip_blanks();
-        if scanner.at < line.len() { scanner.fail("more text behind the object") } else { Ok(()) }
+        if scanner.at < line.len() {
+            return scanner.fail("more text behind the object");
+        }
+        self.printable = !holds::<Unprintable>(line);
+        Ok(())
     }
 
     /// Where the members of a top-level member stand in [`Tape::inner`]; empty unless its value is an object.
@@ -181,7 +183,8 @@ impl Tape {
 /// `each` returns false to stop.
 pub(crate) fn each_member(line: &[u8], object: Value, mut each: impl FnMut(Value, Value) -> bool) {
     let mut open = Vec::new();
-    let mut scanner = Scanner { line: &line[..object.end], at: object.start, open: &mut open };
+    let line = &line[..object.end];
+    let mut scanner = Scanner { line, at: object.start, marks: Marks::from(line, object.start), open: &mut open };
     // An error here only means "stopped": the object has been checked.
     let _ = scanner.members(|scanner, key| {
         let value = scanner.value()?;
@@ -192,7 +195,8 @@ pub(crate) fn each_member(line: &[u8], object: Value, mut each: impl FnMut(Value
 /// The same for the items of a checked array.
 pub(crate) fn each_item(line: &[u8], array: Value, mut each: impl FnMut(Value) -> bool) {
     let mut open = Vec::new();
-    let mut scanner = Scanner { line: &line[..array.end], at: array.start + 1, open: &mut open };
+    let line = &line[..array.end];
+    let mut scanner = Scanner { line, at: array.start + 1, marks: Marks::from(line, array.start), open: &mut open };
     loop {
         scanner.skip_blanks();
         match scanner.peek() {
@@ -217,6 +221,8 @@ fn record(members: &mut Vec<Member>, unrecorded: &mut usize, member: Member) {
 struct Scanner<'a> {
     line: &'a [u8],
     at: usize,
+    /// The quotes and backslashes from `at` on: every one before it has been taken.
+    marks: Marks<'a, QuoteOrBackslash>,
     open: &'a mut Vec<u8>,
 }
 
@@ -227,10 +233,12 @@ impl Scanner<'_> {
         Err(JsonError { what, at: self.at })
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.line.get(self.at).copied()
     }
 
+    #[inline]
     fn skip_blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
             self.at += 1;
@@ -270,6 +278,7 @@ impl Scanner<'_> {
     }
 
     /// A name with its colon, up to the first byte of the value.
+    #[inline]
     fn key(&mut self) -> Result<Value, JsonError> {
         self.skip_blanks();
         let key = self.text()?;
@@ -295,34 +304,20 @@ impl Scanner<'_> {
         Ok(Value { kind, start, end: self.at })
     }
 
+    #[inline]
     fn text(&mut self) -> Result<Value, JsonError> {
         self.expect(b'"', "no string where one is due")?;
+        self.marks.next();
         let start = self.at;
         let mut kind = Kind::Text;
-        loop {
-            self.find_quote_or_backslash()?;
-            if self.line[self.at] == b'"' {
+        while let Some(mark) = self.marks.next() {
+            self.at = mark;
+            if self.line[mark] == b'"' {
                 self.at += 1;
-                return Ok(Value { kind, start, end: self.at - 1 });
+                return Ok(Value { kind, start, end: mark });
             }
             kind = Kind::EscapedText;
             self.escape()?;
-        }
-    }
-
-    /// Most strings are short: a search that is set up first pays only beyond some words.
-    fn find_quote_or_backslash(&mut self) -> Result<(), JsonError> {
-        for _ in 0..4 {
-            let Some(word) = word_at(self.line, self.at) else { break };
-            let plain = before_either(word, b'"', b'\\');
-            self.at += plain;
-            if plain < 8 {
-                return Ok(());
-            }
-        }
-        if let Some(found) = memchr2(b'"', b'\\', &self.line[self.at..]) {
-            self.at += found;
-            return Ok(());
         }
         self.at = self.line.len();
         self.fail("the line ends inside a string")
@@ -330,7 +325,11 @@ impl Scanner<'_> {
 
     fn escape(&mut self) -> Result<(), JsonError> {
         match self.line.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'"' | b'\\') => {
+                self.marks.next();
+                self.at += 2;
+            }
+            Some(b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
             Some(b'u')
                 if self
                     .line

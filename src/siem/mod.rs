@@ -1,10 +1,9 @@
 //! Akamai's SIEM protocol, PURE: what is asked, what comes back, what an event is. Never does I/O, never knows the time.
 
+mod blocks;
 pub mod event;
 mod json;
 pub mod page;
 pub mod problem;
 pub mod query;
-
-mod swar;
 mod text;

@@ -1,8 +1,10 @@
 //! The text of one JSON string: unescape, percent-decode, write. Never fails and never emits anything but valid JSON text.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::str;
 
-use super::swar::{before, before_special, word_at};
+use super::blocks::{BLOCK_BYTES, Percent, Special, mask};
 
 /// Longest text Wazuh's indexer takes in one field is 32,766 bytes of UTF-8; every string stays below it.
 pub(crate) const TEXT_BYTES_MAX: usize = 32_000;
@@ -56,40 +58,74 @@ pub(crate) fn unescape_into(source: &[u8], out: &mut Vec<u8>) {
 /// warns against reading it as a blank.
 pub(crate) fn percent_decode_into(source: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.resize(start + source.len(), 0);
+    out.resize(start + source.len() + COPY_BYTES, 0);
     let target = &mut out[start..];
     let (mut read, mut written) = (0, 0);
-    while read < source.len() {
-        if let Some(word) = word_at(source, read) {
-            // All eight bytes are copied, and as many count as stand before the next escape.
-            target[written..written + 8].copy_from_slice(&word.to_le_bytes());
-            let plain = before(word, b'%');
-            read += plain;
-            written += plain;
-            if plain == 8 {
-                continue;
-            }
+    let mut block = 0;
+    while block < source.len() {
+        let end = source.len().min(block + BLOCK_BYTES);
+        let mut escapes = mask::<Percent>(&source[block..end]);
+        while escapes != 0 {
+            let at = block + escapes.trailing_zeros() as usize;
+            escapes &= escapes - 1;
+            copy_short(source, read..at, target, written);
+            written += at - read;
+            (target[written], read) = unescaped(source, at);
+            written += 1;
         }
-        let (byte, length) = match &source[read..] {
-            [b'%', high, low, ..] => match (hex_digit(*high), hex_digit(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, 3),
-                _ => (b'%', 1),
-            },
-            rest => (rest[0], 1),
-        };
-        target[written] = byte;
-        read += length;
-        written += 1;
+        if read < end {
+            copy_short(source, read..end, target, written);
+            written += end - read;
+            read = end;
+        }
+        block = end;
     }
     out.truncate(start + written);
 }
 
+/// Bytes that [`copy_short`] copies at once.
+const COPY_BYTES: usize = 16;
+
+/// Copies `range` to `at` in `target`, where [`COPY_BYTES`] more have room. Most ranges are short: copying a fixed number
+/// of bytes is quicker than asking how many, and what is too much is overwritten by what follows.
+#[inline]
+fn copy_short(source: &[u8], range: Range<usize>, target: &mut [u8], at: usize) {
+    let length = range.len();
+    if length <= COPY_BYTES
+        && let (Some(from), Some(to)) =
+            (source.get(range.start..range.start + COPY_BYTES), target.get_mut(at..at + COPY_BYTES))
+    {
+        to.copy_from_slice(from);
+    } else {
+        target[at..at + length].copy_from_slice(&source[range]);
+    }
+}
+
+/// The byte that the escape at `at` stands for, and where the text goes on; the percent sign itself if it begins none.
+#[inline]
+fn unescaped(source: &[u8], at: usize) -> (u8, usize) {
+    if let [high, low, ..] = source[at + 1..] {
+        let (high, low) = (HEX_DIGITS[usize::from(high)], HEX_DIGITS[usize::from(low)]);
+        if (high | low) < 16 {
+            return (high << 4 | low, at + 3);
+        }
+    }
+    (b'%', at + 1)
+}
+
 /// Writes `text` as a JSON string with its quotes.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8], place: Place) -> Written {
-    write_checked(out, text, place, |out, text, room| match str::from_utf8(text) {
-        Ok(text) if text.len() <= room => Written { lossy: write_escaped(out, text), cut: false },
-        Ok(text) => Written { lossy: write_escaped(out, &text[..text.floor_char_boundary(room)]), cut: true },
-        Err(_) => write_lossy(out, text, room),
+    write_checked(out, text, place, |out, text, room| {
+        if text.is_ascii() && text.len() <= room {
+            return Written { lossy: write_escaped(out, text), cut: false };
+        }
+        match str::from_utf8(text) {
+            Ok(text) => {
+                let end = text.floor_char_boundary(room);
+                Written { lossy: write_escaped(out, &text.as_bytes()[..end]), cut: end < text.len() }
+            }
+            Err(_) => write_lossy(out, text, room),
+        }
     })
 }
 
@@ -152,13 +188,21 @@ pub(crate) fn spell_into(text: &[u8], out: &mut Vec<u8>) {
 
 /// The value of one hexadecimal digit, either case.
 pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
+    let value = HEX_DIGITS[usize::from(byte)];
+    (value < 16).then_some(value)
 }
+
+/// The value of each byte as a hexadecimal digit; 0xff where it is none.
+const HEX_DIGITS: [u8; 256] = {
+    let mut values = [0xff; 256];
+    let mut digit = 0_u8;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        values[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    values
+};
 
 /// `rest` stands behind `\u`; returns what follows the escape (both halves of a surrogate pair).
 fn unescape_unicode<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
@@ -199,10 +243,10 @@ fn write_lossy(out: &mut Vec<u8>, text: &[u8], room: usize) -> Written {
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid();
         if valid.len() > left {
-            write_escaped(out, &valid[..valid.floor_char_boundary(left)]);
+            write_escaped(out, &valid.as_bytes()[..valid.floor_char_boundary(left)]);
             return Written { lossy: true, cut: true };
         }
-        write_escaped(out, valid);
+        write_escaped(out, valid.as_bytes());
         left -= valid.len();
         if !chunk.invalid().is_empty() {
             if left < REPLACEMENT.len() {
@@ -217,48 +261,58 @@ fn write_lossy(out: &mut Vec<u8>, text: &[u8], room: usize) -> Written {
 
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
-/// Appends `text` with JSON's escapes; tells whether a NUL had to be replaced. U+0085, U+2028 and U+2029 are escaped too,
-/// since some readers take them for line ends.
-fn write_escaped(out: &mut Vec<u8>, text: &str) -> bool {
-    let bytes = text.as_bytes();
+/// Appends `bytes`, which are UTF-8, with JSON's escapes; tells whether a NUL had to be replaced.
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    out.reserve(bytes.len() + BLOCK_BYTES);
     let mut nul = false;
-    let (mut start, mut at) = (0, 0);
-    while at < bytes.len() {
-        if let Some(word) = word_at(bytes, at) {
-            let plain = before_special(word);
-            at += plain;
-            if plain == 8 {
-                continue;
+    let (mut written, mut block) = (0, 0);
+    while block < bytes.len() {
+        let end = bytes.len().min(block + BLOCK_BYTES);
+        let mut specials = mask::<Special>(&bytes[block..end]);
+        while specials != 0 {
+            let at = block + specials.trailing_zeros() as usize;
+            specials &= specials - 1;
+            let letter = SHORT_ESCAPES[usize::from(bytes[at])];
+            if letter != 0 {
+                out.extend_from_slice(&bytes[written..at]);
+                out.extend_from_slice(&[b'\\', letter]);
+                written = at + 1;
+            } else if let Some((escape, length)) = long_escape(&bytes[at..]) {
+                out.extend_from_slice(&bytes[written..at]);
+                out.extend_from_slice(&escape);
+                written = at + length;
+                nul |= bytes[at] == 0;
             }
         }
-        let (escape, length): (&[u8], usize) = match &bytes[at..] {
-            [b'"', ..] => (b"\\\"", 1),
-            [b'\\', ..] => (b"\\\\", 1),
-            [b'\r', b'\n', ..] => (b"\\r\\n", 2),
-            [b'\r', ..] => (b"\\r", 1),
-            [b'\n', ..] => (b"\\n", 1),
-            [b'\t', ..] => (b"\\t", 1),
-            [0xc2, 0x85, ..] => (b"\\u0085", 2),
-            [0xe2, 0x80, 0xa8, ..] => (b"\\u2028", 3),
-            [0xe2, 0x80, 0xa9, ..] => (b"\\u2029", 3),
-            // Wazuh cuts a value at a NUL.
-            [0, ..] => {
-                nul = true;
-                (REPLACEMENT, 1)
-            }
-            [control @ ..0x20, ..] => (&control_escape(*control), 1),
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        out.extend_from_slice(&bytes[start..at]);
-        out.extend_from_slice(escape);
-        at += length;
-        start = at;
+        block = end;
     }
-    out.extend_from_slice(&bytes[start..]);
+    out.extend_from_slice(&bytes[written..]);
     nul
+}
+
+/// The letter that escapes a byte behind a backslash; 0 where there is none.
+const SHORT_ESCAPES: [u8; 256] = {
+    let mut letters = [0; 256];
+    letters[b'"' as usize] = b'"';
+    letters[b'\\' as usize] = b'\\';
+    letters[b'\n' as usize] = b'n';
+    letters[b'\r' as usize] = b'r';
+    letters[b'\t' as usize] = b't';
+    letters
+};
+
+/// What stands for the first character of `text`, and how many bytes that has; nothing where it stands for itself.
+/// U+0085, U+2028 and U+2029 are escaped since some readers take them for line ends; a NUL is replaced because Wazuh cuts
+/// a value there.
+fn long_escape(text: &[u8]) -> Option<(Cow<'static, [u8]>, usize)> {
+    Some(match text {
+        [0xc2, 0x85, ..] => (b"\\u0085"[..].into(), 2),
+        [0xe2, 0x80, 0xa8, ..] => (b"\\u2028"[..].into(), 3),
+        [0xe2, 0x80, 0xa9, ..] => (b"\\u2029"[..].into(), 3),
+        [0, ..] => (REPLACEMENT.into(), 1),
+        [control @ ..0x20, ..] => (control_escape(*control).to_vec().into(), 1),
+        _ => return None,
+    })
 }
 
 fn control_escape(control: u8) -> [u8; 6] {

@@ -169,7 +169,7 @@ impl Action {
         match self {
             Self::Is(word) => action == word.as_bytes(),
             Self::Starts(word) => action.starts_with(word.as_bytes()),
-            Self::Holds(word) => memchr::memmem::find(action, word.as_bytes()).is_some(),
+            Self::Holds(word) => action.windows(word.len()).any(|window| window == word.as_bytes()),
         }
     }
 }

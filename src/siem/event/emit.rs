@@ -78,7 +78,8 @@ pub(super) struct Emit<'a> {
     /// Names on the way to the current object, each ended by a dot.
     path: &'a mut Vec<u8>,
     open: &'a mut Vec<Open>,
-    /// Where the names of every open object stand in `out`, to keep the first of duplicates.
+    /// Where the names found in every open object stand in `out`, to keep the first of duplicates. Known names are no
+    /// part of it: the members of an event hold none of them twice.
     names: &'a mut Vec<(usize, usize)>,
     /// Paths of what was cut or left out, in order.
     truncated: &'a mut Vec<String>,
@@ -135,6 +136,15 @@ impl<'a> Emit<'a> {
     pub(super) fn text(&mut self, key: Key<'_>, text: Text<'_>, original: Option<&[u8]>) {
         if self.key(key) && self.value_text(key.bytes(), text).lossy {
             self.raw(key.bytes(), original.unwrap_or(text.bytes));
+        }
+    }
+
+    /// The same, where the original has to be made first.
+    pub(super) fn text_or(&mut self, key: Key<'_>, text: Text<'_>, original_into: impl FnOnce(&mut Vec<u8>)) {
+        if self.key(key) && self.value_text(key.bytes(), text).lossy {
+            let mut original = Vec::new();
+            original_into(&mut original);
+            self.raw(key.bytes(), &original);
         }
     }
 
@@ -224,12 +234,9 @@ impl<'a> Emit<'a> {
     /// Writes a name of ours, of which we know that it comes once.
     fn own_key(&mut self, key: &'static str) {
         self.comma();
-        let start = self.out.len();
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
-        self.out.push(b'"');
-        self.names.push((start, self.out.len()));
-        self.out.push(b':');
+        self.out.extend_from_slice(b"\":");
     }
 
     /// Writes a name with its comma and colon, unless the object has it already (in any case).
@@ -263,7 +270,7 @@ impl<'a> Emit<'a> {
     }
 
     fn comma(&mut self) {
-        if self.names.len() > self.first_name() {
+        if self.out.last() != Some(&b'{') {
             self.out.push(b',');
         }
     }

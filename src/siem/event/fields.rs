@@ -156,6 +156,54 @@ const TABLE: [ObjectFields; OBJECTS] = [
     ObjectFields { name: "custom", object: Object::Custom, fields: &[], others: UnknownBase64 },
 ];
 
+/// A field of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownField {
+    /// The object it is a member of.
+    pub(super) object: Object,
+    /// Its place among the fields of that object, below [`FIELDS_MAX`].
+    pub(super) index: usize,
+}
+
+/// Most fields that an object of the table has.
+pub(super) const FIELDS_MAX: usize = 32;
+
+impl KnownField {
+    pub(super) const API_ID: Self = Self::of(Object::AttackData, "apiId");
+    pub(super) const APPLIED_ACTION: Self = Self::of(Object::AttackData, "appliedAction");
+    pub(super) const CLIENT_IP: Self = Self::of(Object::AttackData, "clientIP");
+    pub(super) const SLOW_POST_ACTION: Self = Self::of(Object::AttackData, "slowPostAction");
+    pub(super) const HOST: Self = Self::of(Object::HttpMessage, "host");
+    pub(super) const PATH: Self = Self::of(Object::HttpMessage, "path");
+    pub(super) const PORT: Self = Self::of(Object::HttpMessage, "port");
+    pub(super) const PROTOCOL: Self = Self::of(Object::HttpMessage, "protocol");
+    pub(super) const QUERY: Self = Self::of(Object::HttpMessage, "query");
+    pub(super) const REQUEST_ID: Self = Self::of(Object::HttpMessage, "requestId");
+    pub(super) const START: Self = Self::of(Object::HttpMessage, "start");
+    pub(super) const STATUS: Self = Self::of(Object::HttpMessage, "status");
+    pub(super) const TLS: Self = Self::of(Object::HttpMessage, "tls");
+    pub(super) const ORIGIN_USER_ID: Self = Self::of(Object::UserRiskData, "originUserId");
+    pub(super) const USERNAME: Self = Self::of(Object::UserRiskData, "username");
+
+    /// Looked up when the program is compiled: a name that the table lacks does not compile.
+    const fn of(object: Object, name: &str) -> Self {
+        let fields = TABLE[object as usize].fields;
+        let mut index = 0;
+        while !same(fields[index].0.as_bytes(), name.as_bytes()) {
+            index += 1;
+        }
+        Self { object, index }
+    }
+}
+
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 impl Object {
     /// The object of this top-level name.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
@@ -167,7 +215,7 @@ impl Object {
         TABLE[self as usize].name
     }
 
-    /// The encoding of one of its members; where the field is known, its place in the table (below 32) and its name as
+    /// The encoding of one of its members; where the field is known, its place in the table (below [`FIELDS_MAX`]) and its name as
     /// Akamai spells it.
     ///
     /// `expected` is where to look first: members mostly come in the order of the table.
@@ -278,7 +326,7 @@ mod tests {
     fn the_table_stands_in_the_order_of_the_enum() {
         for (index, entry) in TABLE.iter().enumerate() {
             assert_eq!(entry.object as usize, index, "{}", entry.name);
-            assert!(entry.fields.len() <= 32, "{}", entry.name);
+            assert!(entry.fields.len() <= FIELDS_MAX, "{}", entry.name);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::siem::blocks::{HeaderMark, Marks};
+
 /// What stands in place of a secret.
 pub(super) const REDACTED: &[u8] = b"[redacted]";
 
@@ -33,27 +35,46 @@ impl Headers {
         self.user_agent = None;
         let mut rule = Rule::Keep;
         let mut start = 0;
-        while start < text.len() {
-            let end = memchr::memchr2(b'\r', b'\n', &text[start..]).map_or(text.len(), |at| start + at);
-            let line = &text[start..end];
-            let colon = memchr::memchr(b':', line);
-            let name = line[..colon.unwrap_or(0)].trim_ascii();
-            let redacted = colon.and_then(|_| rule_for(name, names));
-            let folded = line.first().is_some_and(u8::is_ascii_whitespace);
-            let mut value = start..end;
-            // What a line behind a harmless header belongs to makes no difference.
-            if redacted.is_some() || rule == Rule::Keep || (is_token(name) && !folded) {
-                rule = redacted.unwrap_or(Rule::Keep);
-                value.start = start + colon.map_or(0, |at| at + 1);
-                if self.user_agent.is_none() && name.eq_ignore_ascii_case(b"user-agent") {
-                    self.user_agent = Some(trimmed(text, value.clone()));
-                }
-                self.mark(text, value, rule);
-            } else if rule != Rule::Keep {
-                self.mark(text, value, Rule::Whole);
+        let mut colon = None;
+        for mark in Marks::<HeaderMark>::from(text, 0) {
+            if text[mark] == b':' {
+                colon.get_or_insert(mark);
+            } else {
+                rule = self.read_line(text, start..mark, colon, rule, names);
+                start = mark + 1;
+                colon = None;
             }
-            start = end + 1;
         }
+        self.read_line(text, start..text.len(), colon, rule, names);
+    }
+
+    /// Reads the line that stands at `line`; `rule` is that of the header before it. Returns the rule of its own header.
+    fn read_line(
+        &mut self,
+        text: &[u8],
+        line: Range<usize>,
+        colon: Option<usize>,
+        rule: Rule,
+        names: &[String],
+    ) -> Rule {
+        let name = text[line.start..colon.unwrap_or(line.start)].trim_ascii();
+        let redacted = colon.and_then(|_| rule_for(name, names));
+        // What a line behind a harmless header belongs to makes no difference.
+        let begins_header = rule == Rule::Keep || redacted.is_some() || {
+            let folded = text[line.clone()].first().is_some_and(u8::is_ascii_whitespace);
+            is_token(name) && !folded
+        };
+        if !begins_header {
+            self.mark(text, line, Rule::Whole);
+            return rule;
+        }
+        let value = colon.map_or(line.start, |at| at + 1)..line.end;
+        if self.user_agent.is_none() && name.eq_ignore_ascii_case(b"user-agent") {
+            self.user_agent = Some(trimmed(text, value.clone()));
+        }
+        let rule = redacted.unwrap_or(Rule::Keep);
+        self.mark(text, value, rule);
+        rule
     }
 
     /// Appends `text` with its secrets replaced.

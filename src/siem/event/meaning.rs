@@ -3,7 +3,7 @@
 
 use super::classify::{AttackGroup, Category, Verdict, classify_rule};
 use super::emit::{Emit, Key};
-use super::fields::{Object, RuleList};
+use super::fields::{KnownField, Object, RuleList};
 use super::members::Members;
 use super::rule_lists::RuleLists;
 use super::top_level::action_into;
@@ -25,8 +25,8 @@ impl Meaning {
         action: &mut Vec<u8>,
     ) -> Self {
         let [applied, slow_post] = memory;
-        let applied = members.source_text(Object::AttackData, "appliedAction", applied).bytes;
-        let slow_post = members.source_text(Object::AttackData, "slowPostAction", slow_post).bytes;
+        let applied = members.source_text(KnownField::APPLIED_ACTION, applied).bytes;
+        let slow_post = members.source_text(KnownField::SLOW_POST_ACTION, slow_post).bytes;
         action.clear();
         action_into(applied, || lists.items(RuleList::Actions), slow_post, action);
 
@@ -67,7 +67,7 @@ impl Meaning {
 fn by_objects(members: &Members<'_>) -> Category {
     if members.has(Object::UserRiskData) {
         Category::Ato
-    } else if !members.source_text(Object::AttackData, "apiId", &mut Vec::new()).bytes.is_empty() {
+    } else if !members.source_text(KnownField::API_ID, &mut Vec::new()).bytes.is_empty() {
         Category::Api
     } else if members.has(Object::BotData) {
         Category::Bot

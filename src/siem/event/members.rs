@@ -1,8 +1,8 @@
 //! The members of one event, each found and resolved once: which field it is and how it is encoded. Never writes.
 
-use super::fields::{Encoding, OBJECTS, Object, RuleList, reserved_at_top_level};
+use super::fields::{Encoding, FIELDS_MAX, KnownField, OBJECTS, Object, RuleList, reserved_at_top_level};
 use super::rule_lists::RuleLists;
-use crate::siem::json::{Kind, Line, Member, Tape, Text, Value, each_item};
+use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
 use crate::siem::text::percent_decode_into;
 
 /// What a top-level member is.
@@ -33,6 +33,8 @@ pub(super) struct Field {
 pub(super) struct Resolved {
     top: Vec<TopLevel>,
     inner: Vec<Field>,
+    /// For each field of the table, 1 + where its member stands on the tape; 0 where the event lacks it.
+    known: [[u16; FIELDS_MAX]; OBJECTS],
     name: Vec<u8>,
 }
 
@@ -51,28 +53,35 @@ impl<'a> Members<'a> {
         let line = Line { bytes: line, printable: tape.printable };
         resolved.top.clear();
         resolved.inner.clear();
+        resolved.known = Default::default();
         let mut objects = [None; OBJECTS];
         for member in &tape.top {
             let what = top_level(line.text(member.key, &mut resolved.name).bytes);
             resolved.top.push(what);
-            let (mut seen, mut expected) = (0_u32, 0);
-            for child in &tape.inner[tape.children(member)] {
-                let (known, encoding) = match what {
+            let mut known = [0; FIELDS_MAX];
+            let mut expected = 0;
+            for at in tape.children(member) {
+                let child = &tape.inner[at];
+                let (found, encoding) = match what {
                     TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes, expected),
                     _ => (None, Encoding::Unknown),
                 };
-                let bit = known.map_or(0, |(index, _)| 1 << index);
-                expected = known.map_or(expected, |(index, _)| index + 1);
-                let skipped = child.value.kind == Kind::Null || seen & bit != 0;
-                if !skipped {
-                    seen |= bit;
+                let mut skipped = child.value.kind == Kind::Null;
+                if let Some((index, _)) = found {
+                    skipped |= known[index] != 0;
+                    if !skipped {
+                        known[index] = slot(at);
+                    }
+                    expected = index + 1;
                 }
-                resolved.inner.push(Field { name: known.map(|(_, name)| name), encoding, skipped });
+                resolved.inner.push(Field { name: found.map(|(_, name)| name), encoding, skipped });
             }
             if let TopLevel::Object(object) = what
                 && member.value.kind != Kind::Null
+                && objects[object as usize].is_none()
             {
-                objects[object as usize].get_or_insert(member);
+                objects[object as usize] = Some(member);
+                resolved.known[object as usize] = known;
             }
         }
         Self { line, tape, resolved, objects }
@@ -107,27 +116,25 @@ impl<'a> Members<'a> {
     }
 
     /// The text of a field as Akamai sent it; empty where the event lacks it.
-    pub(super) fn source_text<'t>(&self, object: Object, name: &str, scratch: &'t mut Vec<u8>) -> Text<'t>
+    pub(super) fn source_text<'t>(&self, field: KnownField, scratch: &'t mut Vec<u8>) -> Text<'t>
     where
         'a: 't,
     {
-        let value = self
-            .object(object)
-            .and_then(|member| self.of(member).find(|(field, _)| field.name == Some(name) && !field.skipped));
-        match value {
-            Some((_, child)) if is_plain(child.value) => self.line.text(child.value, scratch),
+        let slot = usize::from(self.resolved.known[field.object as usize][field.index]);
+        match slot.checked_sub(1).and_then(|at| self.tape.inner.get(at)) {
+            Some(child) if is_plain(child.value) => self.line.text(child.value, scratch),
             _ => "".into(),
         }
     }
 
     /// The same, decoded as its object says.
-    pub(super) fn text<'t>(&self, object: Object, name: &str, memory: &'t mut [Vec<u8>; 2]) -> Text<'t>
+    pub(super) fn text<'t>(&self, field: KnownField, memory: &'t mut [Vec<u8>; 2]) -> Text<'t>
     where
         'a: 't,
     {
         let [unescaped, decoded] = memory;
-        let source = self.source_text(object, name, unescaped);
-        if object != Object::HttpMessage || memchr::memchr(b'%', source.bytes).is_none() {
+        let source = self.source_text(field, unescaped);
+        if field.object != Object::HttpMessage || memchr::memchr(b'%', source.bytes).is_none() {
             return source;
         }
         decoded.clear();
@@ -171,6 +178,12 @@ impl<'a> Members<'a> {
 /// A text, number, true or false.
 pub(super) fn is_plain(value: Value) -> bool {
     matches!(value.kind, Kind::Text | Kind::EscapedText | Kind::Scalar)
+}
+
+/// 1 + the place of a member on the tape.
+fn slot(at: usize) -> u16 {
+    const { assert!(MEMBERS_MAX < u16::MAX as usize) }
+    u16::try_from(at + 1).unwrap_or_default()
 }
 
 fn top_level(name: &[u8]) -> TopLevel {

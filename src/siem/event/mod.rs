@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use self::classify::Category;
 use self::emit::{Emit, EmitMemory, Key};
-use self::fields::{Encoding, Object};
+use self::fields::{Encoding, KnownField};
 use self::meaning::Meaning;
 use self::members::{Members, Resolved, TopLevel, is_plain};
 use self::objects::{ObjectMemory, ObjectWriter};
@@ -133,7 +133,7 @@ impl EventDecoder {
         emit.own("source", settings.source.as_str());
         emit.own("event_id", event_id);
         meaning.write(&mut emit);
-        let host = members.text(Object::HttpMessage, "host", texts).bytes.to_ascii_lowercase();
+        let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
         if !host.is_empty() {
             emit.own("host", host.as_slice());
         }
@@ -188,43 +188,43 @@ fn write_top_level(
             emit.own(name, members.line.text(value, &mut texts[0]));
         }
     }
-    if let Some(timestamp) = top_level::timestamp(members.text(Object::HttpMessage, "start", texts).bytes) {
+    if let Some(timestamp) = top_level::timestamp(members.text(KnownField::START, texts).bytes) {
         emit.own("timestamp", timestamp.as_str());
     }
-    if let Some(address) = top_level::source_ip(members.text(Object::AttackData, "clientIP", texts).bytes) {
+    if let Some(address) = top_level::source_ip(members.text(KnownField::CLIENT_IP, texts).bytes) {
         emit.own("srcip", address);
     }
     if !action.is_empty() {
         emit.own("action", action);
     }
-    let mut copy = |emit: &mut Emit<'_>, key, object, name| {
-        let text = members.text(object, name, texts);
+    let mut copy = |emit: &mut Emit<'_>, key, field| {
+        let text = members.text(field, texts);
         if !text.bytes.is_empty() {
             emit.own(key, text);
         }
     };
-    copy(emit, "status", Object::HttpMessage, "status");
-    copy(emit, "protocol", Object::HttpMessage, "protocol");
+    copy(emit, "status", KnownField::STATUS);
+    copy(emit, "protocol", KnownField::PROTOCOL);
     if url_into(members, url) {
         emit.note_cut(b"url");
     }
     if !url.is_empty() {
         emit.own("url", url.as_slice());
     }
-    copy(emit, "id", Object::HttpMessage, "requestId");
-    copy(emit, "srcuser", Object::UserRiskData, "username");
-    copy(emit, "dstuser", Object::UserRiskData, "originUserId");
+    copy(emit, "id", KnownField::REQUEST_ID);
+    copy(emit, "srcuser", KnownField::USERNAME);
+    copy(emit, "dstuser", KnownField::ORIGIN_USER_ID);
 }
 
 fn url_into(members: &Members<'_>, url: &mut Vec<u8>) -> bool {
     let [mut host, mut port, mut path, mut query, mut tls] = [const { Vec::new() }; 5];
     url.clear();
     let parts = UrlParts {
-        host: members.source_text(Object::HttpMessage, "host", &mut host).bytes,
-        port: members.source_text(Object::HttpMessage, "port", &mut port).bytes,
-        path: members.source_text(Object::HttpMessage, "path", &mut path).bytes,
-        query: members.source_text(Object::HttpMessage, "query", &mut query).bytes,
-        tls: members.source_text(Object::HttpMessage, "tls", &mut tls).bytes,
+        host: members.source_text(KnownField::HOST, &mut host).bytes,
+        port: members.source_text(KnownField::PORT, &mut port).bytes,
+        path: members.source_text(KnownField::PATH, &mut path).bytes,
+        query: members.source_text(KnownField::QUERY, &mut query).bytes,
+        tls: members.source_text(KnownField::TLS, &mut tls).bytes,
     };
     top_level::url_into(parts, url)
 }

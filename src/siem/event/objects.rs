@@ -98,14 +98,14 @@ impl ObjectWriter<'_> {
             self.user_agent.clear();
             self.user_agent.extend_from_slice(if headers.hides_user_agent() { REDACTED } else { &decoded[agent] });
         }
-        redacted.clear();
-        headers.redact_into(decoded, redacted);
-        let lossless = std::str::from_utf8(redacted).is_ok() && memchr::memchr(0, redacted).is_none();
-        let mut encoded = Vec::new();
-        if !lossless {
-            headers.redact_encoded_into(original, &mut encoded);
-        }
-        emit.text(key, redacted.as_slice().into(), Some(&encoded));
+        let text = if headers.secrets.is_empty() {
+            &*decoded
+        } else {
+            redacted.clear();
+            headers.redact_into(decoded, redacted);
+            redacted
+        };
+        emit.text_or(key, text.as_slice().into(), |encoded| headers.redact_encoded_into(original, encoded));
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {

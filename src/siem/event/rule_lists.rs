@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::fields::{RULE_LISTS, RuleList};
+use crate::siem::blocks::{Marks, Semicolon};
 use crate::siem::text::percent_decode_into;
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
@@ -52,14 +53,29 @@ impl RuleLists {
         percent_decode_into(encoded, &mut decoded);
         let first = self.items.len();
         if !decoded.is_empty() {
-            for item in decoded.split(|&byte| byte == b';') {
-                let start = self.text.len();
-                base64_decode_into(item, &mut self.text);
-                self.items.push((start, self.text.len()));
+            let mut start = 0;
+            for end in Marks::<Semicolon>::from(&decoded, 0).chain([decoded.len()]) {
+                self.read_item(&decoded[start..end]);
+                start = end + 1;
             }
         }
         self.lists[list as usize] = Some((first, self.items.len()));
         self.decoded = decoded;
+    }
+
+    #[inline]
+    fn read_item(&mut self, item: &[u8]) {
+        let start = self.text.len();
+        // Decoding never makes a text longer.
+        self.text.resize(start + item.len(), 0);
+        match BASE64.decode_slice(item, &mut self.text[start..]) {
+            Ok(length) => self.text.truncate(start + length),
+            Err(_) => {
+                self.text.truncate(start);
+                decode_mangled_into(item, &mut self.text);
+            }
+        }
+        self.items.push((start, self.text.len()));
     }
 
     /// Starts a list whose items come one by one, already decoded (with [`Self::push`]).
@@ -112,14 +128,10 @@ impl RuleLists {
     }
 }
 
-/// Appends the bytes that `item` encodes, or `item` itself where it is no base64.
-fn base64_decode_into(item: &[u8], out: &mut Vec<u8>) {
+/// Appends the bytes that `item` encodes once blanks are left out and the URL-safe alphabet is replaced (both occur in
+/// mangled samples only), or `item` itself where it is no base64 even so.
+fn decode_mangled_into(item: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    if BASE64.decode_vec(item, out).is_ok() {
-        return;
-    }
-    out.truncate(start);
-    // Blanks inside items and the URL-safe alphabet occur in mangled samples only.
     let tidy: Vec<u8> = item
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace())

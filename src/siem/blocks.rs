@@ -1,0 +1,198 @@
+//! Sixty-four bytes of text at a time: a word with one bit for each byte of a kind. Never reads past the text; what such
+//! a bit means is up to the caller.
+
+use std::marker::PhantomData;
+
+use wide::i8x16;
+
+/// Bytes of a block; the lowest bit of a mask stands for the first of them.
+pub(crate) const BLOCK_BYTES: usize = 64;
+
+/// A kind of bytes that is searched for.
+pub(crate) trait Kind {
+    /// All ones in each byte of the kind, zero in the others.
+    fn of(bytes: i8x16) -> i8x16;
+}
+
+/// `%`.
+pub(crate) struct Percent;
+
+/// What structures header text: carriage return, line feed and `:`.
+pub(crate) struct HeaderMark;
+
+/// `;`.
+pub(crate) struct Semicolon;
+
+/// `"` and `\`.
+pub(crate) struct QuoteOrBackslash;
+
+/// What cannot stand in a JSON string as it is, or is not ASCII: below 0x20, `"`, `\`, 0x80 and above.
+pub(crate) struct Special;
+
+/// What is not printable ASCII.
+pub(crate) struct Unprintable;
+
+/// The places of a kind of bytes in a text, one after the other. They are found a block ahead of where their user stands,
+/// so that one place need not wait for what was made of the place before it.
+pub(crate) struct Marks<'a, K> {
+    text: &'a [u8],
+    /// Where the block of `mask` begins.
+    base: usize,
+    /// The places in that block that are still to come.
+    mask: u64,
+    kind: PhantomData<K>,
+}
+
+impl<'a, K: Kind> Marks<'a, K> {
+    /// Those from `at` on.
+    #[inline]
+    pub(crate) fn from(text: &'a [u8], at: usize) -> Self {
+        let mut marks = Self { text, base: at, mask: 0, kind: PhantomData };
+        marks.read_block();
+        marks
+    }
+
+    #[inline]
+    fn read_block(&mut self) {
+        let rest = &self.text[self.base..];
+        self.mask = mask::<K>(&rest[..rest.len().min(BLOCK_BYTES)]);
+    }
+}
+
+impl<K: Kind> Iterator for Marks<'_, K> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.mask == 0 {
+            if self.text.len() - self.base <= BLOCK_BYTES {
+                return None;
+            }
+            self.base += BLOCK_BYTES;
+            self.read_block();
+        }
+        let at = self.base + self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
+        Some(at)
+    }
+}
+
+/// Whether a byte of this kind is in `text`.
+pub(crate) fn holds<K: Kind>(text: &[u8]) -> bool {
+    text.chunks(BLOCK_BYTES).any(|block| mask::<K>(block) != 0)
+}
+
+/// The bytes of this kind among at most [`BLOCK_BYTES`].
+#[inline]
+pub(crate) fn mask<K: Kind>(bytes: &[u8]) -> u64 {
+    let (vectors, rest) = bytes.as_chunks();
+    if let [first, second, third, fourth] = vectors {
+        return bits::<K>(first) | bits::<K>(second) << 16 | bits::<K>(third) << 32 | bits::<K>(fourth) << 48;
+    }
+    let whole = vectors.iter().rev().fold(0, |mask, vector| mask << VECTOR_BYTES | bits::<K>(vector));
+    match bytes.last_chunk() {
+        // The last vector overlaps the one before: the same bits once more.
+        Some(last) => whole | bits::<K>(last) << (bytes.len() - VECTOR_BYTES),
+        None => {
+            // What is padded is a blank, which is of no kind.
+            let mut padded = [b' '; VECTOR_BYTES];
+            padded[..rest.len()].copy_from_slice(rest);
+            bits::<K>(&padded)
+        }
+    }
+}
+
+/// Bytes that are compared at once.
+const VECTOR_BYTES: usize = 16;
+
+#[inline]
+fn bits<K: Kind>(bytes: &[u8; VECTOR_BYTES]) -> u64 {
+    u64::from(K::of(i8x16::new(bytes.map(u8::cast_signed))).to_bitmask())
+}
+
+#[inline]
+fn equal(bytes: i8x16, byte: u8) -> i8x16 {
+    bytes.simd_eq(i8x16::splat(byte.cast_signed()))
+}
+
+/// Below 0x20, or not ASCII: the comparison is signed.
+#[inline]
+fn control_or_not_ascii(bytes: i8x16) -> i8x16 {
+    bytes.simd_lt(i8x16::splat(0x20))
+}
+
+impl Kind for Percent {
+    #[inline]
+    fn of(bytes: i8x16) -> i8x16 {
+        equal(bytes, b'%')
+    }
+}
+
+impl Kind for HeaderMark {
+    #[inline]
+    fn of(bytes: i8x16) -> i8x16 {
+        equal(bytes, b'\r') | equal(bytes, b'\n') | equal(bytes, b':')
+    }
+}
+
+impl Kind for Semicolon {
+    #[inline]
+    fn of(bytes: i8x16) -> i8x16 {
+        equal(bytes, b';')
+    }
+}
+
+impl Kind for QuoteOrBackslash {
+    #[inline]
+    fn of(bytes: i8x16) -> i8x16 {
+        equal(bytes, b'"') | equal(bytes, b'\\')
+    }
+}
+
+impl Kind for Special {
+    #[inline]
+    fn of(bytes: i8x16) -> i8x16 {
+        QuoteOrBackslash::of(bytes) | control_or_not_ascii(bytes)
+    }
+}
+
+impl Kind for Unprintable {
+    #[inline]
+    fn of(bytes: i8x16) -> i8x16 {
+        equal(bytes, 0x7f) | control_or_not_ascii(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check<K: Kind>(block: &[u8; BLOCK_BYTES], is_kind: impl Fn(u8) -> bool) {
+        let expected = block.iter().enumerate().fold(0, |mask, (at, &byte)| mask | u64::from(is_kind(byte)) << at);
+        assert_eq!(mask::<K>(block), expected);
+        assert_eq!(mask::<K>(&block[..40]), expected & ((1 << 40) - 1));
+        assert_eq!(holds::<K>(&block[..40]), expected & ((1 << 40) - 1) != 0);
+        let text = block.repeat(3);
+        let places: Vec<usize> = (3..text.len() - 5).filter(|&at| is_kind(text[at])).collect();
+        assert_eq!(Marks::<K>::from(&text[..text.len() - 5], 3).collect::<Vec<_>>(), places);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_byte_by_byte_search(block in any::<[u8; BLOCK_BYTES]>(), common in any::<[bool; BLOCK_BYTES]>()) {
+            let mut block = block;
+            for (byte, common) in block.iter_mut().zip(common) {
+                if common {
+                    *byte = b"%\r\n:;\"\\\x1f \x7e\x7f\x80"[usize::from(*byte) % 12];
+                }
+            }
+            check::<Percent>(&block, |byte| byte == b'%');
+            check::<HeaderMark>(&block, |byte| matches!(byte, b'\r' | b'\n' | b':'));
+            check::<Semicolon>(&block, |byte| byte == b';');
+            check::<QuoteOrBackslash>(&block, |byte| byte == b'"' || byte == b'\\');
+            check::<Special>(&block, |byte| !(0x20..0x80).contains(&byte) || byte == b'"' || byte == b'\\');
+            check::<Unprintable>(&block, |byte| !(0x20..0x7f).contains(&byte));
+        }
+    }
+}
