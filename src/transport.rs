@@ -17,8 +17,8 @@ const CONNECT_S_MAX: u64 = 20;
 /// Time without a byte after which an answer is given up, in seconds. The service prepares a page before its first byte.
 const IDLE_S_MAX: u64 = 60;
 
-/// Time for a whole answer, in seconds: Akamai itself ends an answer after 120.
-const ANSWER_S_MAX: u64 = 150;
+/// Time for a whole answer unless there is less, in seconds: Akamai itself ends an answer after 120.
+pub const ANSWER_S_MAX: u64 = 150;
 
 /// Buffer between socket and decoder, in bytes.
 const INPUT_BYTES: usize = 64 << 10;
@@ -104,18 +104,25 @@ impl Transport {
             .input_buffer_size(INPUT_BYTES)
             .timeout_connect(Some(Duration::from_secs(CONNECT_S_MAX)))
             .timeout_resolve(Some(Duration::from_secs(CONNECT_S_MAX)))
-            .timeout_per_read(Some(Duration::from_secs(IDLE_S_MAX)))
-            .timeout_global(Some(Duration::from_secs(ANSWER_S_MAX)));
+            .timeout_per_read(Some(Duration::from_secs(IDLE_S_MAX)));
         Ok(Self { agent: config.build().new_agent() })
     }
 
-    /// Sends a GET for exactly this URL (`scheme://authority` + target) with the header value that signs it.
+    /// Sends a GET for exactly this URL (`scheme://authority` + target) with the header value that signs it. The whole
+    /// answer must have come within `answer_time`; what is late is an error of its body.
     ///
     /// # Errors
     /// When no answer begins; an answer of any status is an [`Answer`].
-    pub fn get(&self, scheme_and_authority: &str, target: &str, authorization: &str) -> Result<Answer, TransportError> {
+    pub fn get(
+        &self,
+        scheme_and_authority: &str,
+        target: &str,
+        authorization: &str,
+        answer_time: Duration,
+    ) -> Result<Answer, TransportError> {
         let url = format!("{scheme_and_authority}{target}");
-        let sent = self.agent.get(&url).header(AUTHORIZATION, authorization).call();
+        let request = self.agent.get(&url).header(AUTHORIZATION, authorization);
+        let sent = request.config().timeout_global(Some(answer_time)).build().call();
         let response = sent.map_err(|error| TransportError::Unreachable {
             host: scheme_and_authority.split_once("://").map_or(scheme_and_authority, |(_, host)| host).to_owned(),
             reason: reason(&error),

@@ -70,7 +70,9 @@ fn decode(input: impl Read, decoder: &mut EventDecoder, output: &mut Output) -> 
     let mut page = PageReader::new(input);
     let read = loop {
         match page.next_line() {
-            Ok(Some(PageLine::Event(line))) => decoder.decode_into(line, &mut output.lines),
+            Ok(Some(PageLine::Event(line))) => {
+                decoder.decode_into(line, &mut output.lines);
+            }
             Ok(Some(PageLine::Context(_))) => {}
             Ok(Some(PageLine::Expired)) => log::warn!("the answer ends with \"Bad offset, expired data requested\""),
             Ok(None) => break Ok(()),

@@ -1,19 +1,19 @@
 //! `fetch`: one request for a time window, events to stdout. Never remembers anything, never asks twice.
 
-use std::io::{self, Read};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::io;
+use std::time::{Duration, Instant};
 
 use super::output::{Output, OutputError};
 use super::{load_config, ready};
 use crate::cli::{Cli, FetchArgs};
+use crate::client::{AskError, Client};
+use crate::clock::{rfc_3339, unix_seconds};
 use crate::config::Source;
-use crate::edgegrid::{self, Request};
 use crate::exit::Exit;
 use crate::siem::event::EventDecoder;
 use crate::siem::page::{Context, PageLine, PageReader};
-use crate::siem::problem::{PROBLEM_BYTES_MAX, Problem};
 use crate::siem::query::{Query, RETENTION_S, Range, Window};
-use crate::transport::{Answer, Transport, TransportError, TransportSettings};
+use crate::transport::ANSWER_S_MAX;
 
 /// Seconds between two messages about a long answer.
 const PROGRESS_S: u64 = 10;
@@ -21,14 +21,8 @@ const PROGRESS_S: u64 = 10;
 /// What can go wrong with one source.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("cannot read ca_file {0}: {1}")]
-    CaFile(String, io::Error),
-    #[error("cannot get random bytes from the system: {0}")]
-    Nonce(getrandom::Error),
     #[error(transparent)]
-    Transport(#[from] TransportError),
-    #[error("{0}{1}")]
-    Refused(Box<Problem>, String),
+    Ask(#[from] AskError),
     #[error("the answer was cut after {events} events: {reason}; ask for a smaller window or set a smaller limit")]
     Cut { events: u64, reason: io::Error },
     #[error(
@@ -49,11 +43,8 @@ impl FetchError {
     fn exit(&self) -> Exit {
         match self {
             Self::OutputClosed => Exit::Done,
-            Self::Nonce(_) | Self::Output(_) => Exit::Local,
-            Self::CaFile(..) | Self::Transport(TransportError::NoCertificate | TransportError::BadProxy(_)) => {
-                Exit::Config
-            }
-            Self::Refused(problem, _) if !problem.is_passing() => Exit::Refused,
+            Self::Output(_) => Exit::Local,
+            Self::Ask(error) => error.exit(),
             _ => Exit::Unavailable,
         }
     }
@@ -114,10 +105,7 @@ fn window(args: &FetchArgs, now: i64) -> Result<Window, String> {
 fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output) -> Result<(), FetchError> {
     let started = Instant::now();
     let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
-    let answer = ask(source, &query)?;
-    if answer.status != 200 {
-        return Err(refusal(answer));
-    }
+    let answer = Client::new(source)?.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX))?;
     let mut decoder = EventDecoder::new(source.events.clone());
     let mut page = PageReader::new(answer.body);
     let mut events = 0;
@@ -176,14 +164,11 @@ fn summarise(
     if let Some(total) = context.total.filter(|total| *total > events) {
         return Err(FetchError::Short { total, events });
     }
-    let time = |seconds: i64| {
-        jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
-    };
     log::info!(
         "source {}: {events} events from {} to {}, in {:.1} s",
         source.name,
-        time(window.from),
-        window.to.map_or_else(|| "now".into(), time),
+        rfc_3339(window.from),
+        window.to.map_or_else(|| "now".into(), rfc_3339),
         started.elapsed().as_secs_f64()
     );
     if events >= u64::from(source.limit) {
@@ -201,50 +186,6 @@ fn write_raw(line: &[u8], output: &mut Output) {
     output.lines.push(b'\n');
 }
 
-/// Signs and sends one request.
-fn ask(source: &Source, query: &Query) -> Result<Answer, FetchError> {
-    let ca_pem = match &source.ca_file {
-        Some(path) => Some(std::fs::read(path).map_err(|error| FetchError::CaFile(path.display().to_string(), error))?),
-        None => None,
-    };
-    let settings = TransportSettings { proxy: source.proxy.clone(), ca_pem };
-    let transport = Transport::new(&settings, source.host.scheme, |name| std::env::var(name).ok())?;
-    let target = query.target();
-    let request = Request::get(source.host.scheme, &source.host.authority, &target);
-    let timestamp = edgegrid::timestamp(unix_seconds());
-    let authorization = edgegrid::authorization(&source.credentials, &request, &timestamp, &nonce()?);
-    log::debug!("source {}: GET {}{target}", source.name, source.host.url());
-    Ok(transport.get(&source.host.url(), &target, &authorization)?)
-}
-
-/// What an answer other than 200 says, with the skew of the clock where that is the reason.
-fn refusal(answer: Answer) -> FetchError {
-    let now = unix_seconds();
-    let mut body = Vec::new();
-    // A refusal whose body breaks off is a refusal all the same.
-    let _ = answer.body.take(PROBLEM_BYTES_MAX as u64).read_to_end(&mut body);
-    let problem = Problem::parse(answer.status, &body);
-    let mut more = String::new();
-    let server = answer.date.as_deref().and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
-    if let Some(server) = server.filter(|_| problem.is_invalid_timestamp()) {
-        let skew = now - server.timestamp().as_second();
-        more = format!("; it is {} s {} Akamai's", skew.abs(), if skew < 0 { "behind" } else { "ahead of" });
-    }
-    if let Some(location) = answer.location {
-        more.push_str(&format!("; it redirects to {location:?}, which is not followed"));
-    }
-    FetchError::Refused(Box::new(problem), more)
-}
-
-/// A random UUID, as Akamai's own clients use.
-fn nonce() -> Result<String, FetchError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(FetchError::Nonce)?;
-    let number = u128::from_be_bytes(bytes) & !(0xf << 76) | 4 << 76;
-    let digits = format!("{number:032x}");
-    Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
-}
-
 fn flush(output: &mut Output) -> Result<(), FetchError> {
     output.flush().map_err(output_error)
 }
@@ -254,9 +195,4 @@ fn output_error(error: OutputError) -> FetchError {
         OutputError::Closed => FetchError::OutputClosed,
         OutputError::Failed(error) => FetchError::Output(error),
     }
-}
-
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

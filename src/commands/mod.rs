@@ -15,8 +15,8 @@ fn load_config(path: &Path) -> Result<Config, Exit> {
         log::error!("{error}");
         if matches!(error, LoadError::Unreadable { .. }) { Exit::Local } else { Exit::Config }
     })?;
-    if let Err(errors) = &config.global {
-        log_errors(errors);
+    if !config.global_errors.is_empty() {
+        log_errors(&config.global_errors);
         // The rest is not looked at now, but everything that is wrong can be mended in one go.
         for source in &config.sources {
             if let SourceState::Invalid(errors) = &source.state {

@@ -32,8 +32,10 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// The whole configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// What concerns the whole program, or what is wrong with it.
-    pub global: Result<Global, Vec<ConfigError>>,
+    /// What concerns the whole program; a default stands where a value is wrong.
+    pub global: Global,
+    /// What is wrong with that. Nothing is asked of Akamai until it is mended.
+    pub global_errors: Vec<ConfigError>,
     /// The sources, in the order of the file; at least one.
     pub sources: Vec<SourceEntry>,
 }
@@ -159,7 +161,6 @@ pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<Strin
     errors.faults(default);
     errors.keys(default, |_| None);
     let global = global(default, &mut errors);
-    let global = if errors.list.is_empty() { Ok(global) } else { Err(errors.list) };
 
     let mut sources: Vec<SourceEntry> = sections
         .iter()
@@ -174,7 +175,20 @@ pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<Strin
         sources
             .push(SourceEntry { name: DEFAULT.into(), state: SourceState::NotConfigured(source::REQUIRED.to_vec()) });
     }
-    Config { global, sources }
+    Config { global, global_errors: errors.list, sources }
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            wazuh_home: None,
+            user: "wazuh".into(),
+            state_dir: "/var/lib/wazuh-akamai".into(),
+            spool_bytes_max: 4 << 30,
+            log_file: "/var/log/wazuh-akamai.log".into(),
+            log_level: log::LevelFilter::Info,
+        }
+    }
 }
 
 impl Config {
@@ -274,13 +288,14 @@ fn global(default: &Section, errors: &mut Errors) -> Global {
         ("debug", log::LevelFilter::Debug),
         ("trace", log::LevelFilter::Trace),
     ]);
+    let usual = Global::default();
     Global {
-        wazuh_home: errors.value(find("wazuh_home"), auto_or(absolute_path), None),
-        user: errors.value(find("user"), user_name, "wazuh".into()),
-        state_dir: errors.value(find("state_dir"), absolute_path, "/var/lib/wazuh-akamai".into()),
-        spool_bytes_max: errors.value(find("spool_max"), size, 4 << 30),
-        log_file: errors.value(find("log_file"), absolute_path, "/var/log/wazuh-akamai.log".into()),
-        log_level: errors.value(find("log_level"), levels, log::LevelFilter::Info),
+        wazuh_home: errors.value(find("wazuh_home"), auto_or(absolute_path), usual.wazuh_home),
+        user: errors.value(find("user"), user_name, usual.user),
+        state_dir: errors.value(find("state_dir"), absolute_path, usual.state_dir),
+        spool_bytes_max: errors.value(find("spool_max"), size, usual.spool_bytes_max),
+        log_file: errors.value(find("log_file"), absolute_path, usual.log_file),
+        log_level: errors.value(find("log_level"), levels, usual.log_level),
     }
 }
 

@@ -40,6 +40,9 @@ pub const EVENT_LINE_BYTES_MIN: usize = 1_024;
 /// 4.14.9; one byte more and the event arrives without fields).
 pub const EVENT_LINE_BYTES_MAX: usize = 65_513;
 
+/// What tells one line from another: the first 128 bits of SHA-256 over Akamai's line.
+pub type EventId = [u8; 16];
+
 /// What a source's configuration says about its events.
 #[derive(Clone, Debug)]
 pub struct EventSettings {
@@ -85,10 +88,11 @@ impl EventDecoder {
     }
 
     /// Appends the event of `line` (without its line end) to `out`: exactly one JSON object and a line end, within the
-    /// limits, whatever the bytes.
-    pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) {
+    /// limits, whatever the bytes. Returns the line's id.
+    pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) -> EventId {
         let start = out.len();
-        let event_id = event_id(line);
+        let id = event_id(line);
+        let event_id = digits(&id);
         match self.tape.scan(line) {
             Ok(()) => self.write_event(line, &event_id, out),
             Err(error) => self.write_unparsed(line, &event_id, &error, out),
@@ -99,6 +103,7 @@ impl EventDecoder {
             out.extend_from_slice(&fitted);
         }
         out.push(b'\n');
+        id
     }
 
     fn write_event(&mut self, line: &[u8], event_id: &str, out: &mut Vec<u8>) {
@@ -237,9 +242,14 @@ fn stands_at_the_top(members: &Members<'_>, name: &str, member: &Member) -> bool
     }
 }
 
-/// The first 128 bits of SHA-256 over Akamai's line, in hexadecimal digits.
-fn event_id(line: &[u8]) -> String {
+fn event_id(line: &[u8]) -> EventId {
     let digest = Sha256::digest(line);
+    let mut id = EventId::default();
+    id.copy_from_slice(&digest[..size_of::<EventId>()]);
+    id
+}
+
+fn digits(id: &EventId) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    digest[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    id.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

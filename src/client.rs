@@ -1,0 +1,168 @@
+//! One signed question to Akamai for one source, and what the answer amounts to. Never asks twice, never reads a page.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use crate::clock::unix_seconds;
+use crate::config::Source;
+use crate::edgegrid::{self, Credentials, Request};
+use crate::exit::Exit;
+use crate::siem::problem::{PROBLEM_BYTES_MAX, Problem};
+use crate::siem::query::Query;
+use crate::transport::{Answer, Transport, TransportError, TransportSettings};
+
+/// Asks for one source.
+#[derive(Debug)]
+pub struct Client {
+    name: String,
+    scheme: &'static str,
+    authority: String,
+    url: String,
+    credentials: Credentials,
+    transport: Transport,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The certificates to trust cannot be read.
+    #[error("cannot read ca_file {0}: {1}")]
+    CaFile(String, io::Error),
+    /// No random bytes for a nonce.
+    #[error("cannot get random bytes from the system: {0}")]
+    Nonce(getrandom::Error),
+    /// No answer.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// An answer with another status than 200.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+}
+
+impl AskError {
+    /// How a command ends that could not go on for this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Nonce(_) => Exit::Local,
+            Self::CaFile(..) | Self::Transport(TransportError::NoCertificate | TransportError::BadProxy(_)) => {
+                Exit::Config
+            }
+            Self::Refused(refusal) if !refusal.problem.is_passing() => Exit::Refused,
+            _ => Exit::Unavailable,
+        }
+    }
+}
+
+/// An answer with another status than 200.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What Akamai says.
+    pub problem: Problem,
+    /// Seconds by which Akamai's clock is ahead of the one that was used to sign; none where the answer names no time.
+    pub skew_s: Option<i64>,
+    /// Seconds to wait, where the answer says so.
+    pub retry_after_s: Option<u64>,
+    /// Where a redirect points.
+    location: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.problem)?;
+        if let Some(skew) = self.skew_s.filter(|_| self.problem.is_invalid_timestamp()) {
+            write!(f, "; it is {} s {} Akamai's", skew.abs(), if skew > 0 { "behind" } else { "ahead of" })?;
+        }
+        match &self.location {
+            Some(location) => write!(f, "; it redirects to {location:?}, which is not followed"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Client {
+    /// Reads what is needed to ask: certificates, and the proxy from the environment.
+    ///
+    /// # Errors
+    /// A CA file or proxy that cannot be used.
+    pub fn new(source: &Source) -> Result<Self, AskError> {
+        let read = |path: &std::path::PathBuf| {
+            fs::read(path).map_err(|error| AskError::CaFile(path.display().to_string(), error))
+        };
+        let ca_pem = source.ca_file.as_ref().map(read).transpose()?;
+        let settings = TransportSettings { proxy: source.proxy.clone(), ca_pem };
+        Ok(Self {
+            name: source.name.clone(),
+            scheme: source.host.scheme,
+            authority: source.host.authority.clone(),
+            url: source.host.url(),
+            credentials: source.credentials.clone(),
+            transport: Transport::new(&settings, source.host.scheme, |name| std::env::var(name).ok())?,
+        })
+    }
+
+    /// Signs a query as of now by a clock that is `skew_s` seconds ahead of this machine's, sends it, and gives the page's
+    /// answer (status 200), whose body ends within `answer_time`.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn ask(&self, query: &Query, skew_s: i64, answer_time: Duration) -> Result<Answer, AskError> {
+        let target = query.target();
+        let request = Request::get(self.scheme, &self.authority, &target);
+        let timestamp = edgegrid::timestamp(unix_seconds() + skew_s);
+        let authorization = edgegrid::authorization(&self.credentials, &request, &timestamp, &nonce()?);
+        log::debug!("source {}: GET {}{target}", self.name, self.url);
+        let answer = self.transport.get(&self.url, &target, &authorization, answer_time)?;
+        if answer.status == 200 { Ok(answer) } else { Err(AskError::Refused(Box::new(refusal(answer, skew_s)))) }
+    }
+}
+
+/// Seconds by which the clock of the server that answered is ahead of this machine's.
+pub fn skew_s(answer: &Answer) -> Option<i64> {
+    let server = jiff::fmt::rfc2822::parse(answer.date.as_deref()?).ok()?;
+    Some(server.timestamp().as_second() - unix_seconds())
+}
+
+fn refusal(answer: Answer, used_skew_s: i64) -> Refusal {
+    let skew_s = skew_s(&answer).map(|skew| skew - used_skew_s);
+    let mut body = Vec::new();
+    // A refusal whose body breaks off is a refusal all the same.
+    let _ = answer.body.take(PROBLEM_BYTES_MAX as u64).read_to_end(&mut body);
+    Refusal {
+        problem: Problem::parse(answer.status, &body),
+        skew_s,
+        retry_after_s: answer.retry_after.as_deref().and_then(retry_after),
+        location: answer.location,
+    }
+}
+
+/// Seconds of a `Retry-After`: a number, or a date.
+fn retry_after(text: &str) -> Option<u64> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
+        Some(u64::try_from(at - unix_seconds()).unwrap_or(0))
+    })
+}
+
+/// A random UUID, as Akamai's own clients use.
+fn nonce() -> Result<String, AskError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(AskError::Nonce)?;
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76) | 4 << 76;
+    let digits = format!("{number:032x}");
+    Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::retry_after;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        assert_eq!(retry_after(" 7 "), Some(7));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
+        assert_eq!(retry_after("soon"), None);
+    }
+}

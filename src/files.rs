@@ -1,0 +1,128 @@
+//! Durable files: whole or not at all, whatever happens in between. Never writes a file in place.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Mode of every file that state is kept in.
+pub const PRIVATE_MODE: u32 = 0o600;
+
+/// An operation on a file that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was to be done.
+    pub operation: &'static str,
+    /// To which file.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`.
+    pub fn of(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { operation, path, source }
+    }
+
+    /// Whether there is no room: the disk is full, or the user's share of it.
+    pub fn is_no_space(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+}
+
+/// Puts `bytes` in the place of a file: whoever opens it finds the old text or the new one, also after a power failure.
+///
+/// # Errors
+/// The operation that failed; the file is as it was before.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let beside = beside(path);
+    let mut file = create(&beside)?;
+    let written = file.write_all(bytes).map_err(FileError::of("write", &beside));
+    let placed = written.and_then(|()| put_in_place(&file, &beside, path));
+    if placed.is_err() {
+        // What is left behind does no harm: the next attempt writes over it.
+        let _ = fs::remove_file(&beside);
+    }
+    placed
+}
+
+/// Syncs a file that was written, gives it its name and syncs the folder.
+///
+/// # Errors
+/// The operation that failed.
+pub fn put_in_place(file: &File, written: &Path, path: &Path) -> Result<(), FileError> {
+    file.sync_all().map_err(FileError::of("sync", written))?;
+    fs::rename(written, path).map_err(FileError::of("rename", written))?;
+    sync_folder(path)
+}
+
+/// Creates an empty private file, or empties the one there is. Links are not followed.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn create(path: &Path) -> Result<File, FileError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(PRIVATE_MODE).custom_flags(no_follow());
+    options.open(path).map_err(FileError::of("create", path))
+}
+
+/// Removes a file; one that is gone already is no error.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(FileError::of("remove", path)),
+    }
+}
+
+/// The flag that refuses symbolic links.
+pub fn no_follow() -> i32 {
+    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+fn sync_folder(of: &Path) -> Result<(), FileError> {
+    let folder = of.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("sync", folder))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.new"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn a_file_is_replaced_whole_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        for text in ["one", "the second"] {
+            replace_file(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, PRIVATE_MODE);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_are_not_followed_and_errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        symlink(&elsewhere, folder.path().join("state.new")).unwrap();
+        let error = replace_file(&folder.path().join("state"), b"x").unwrap_err();
+        assert!(error.to_string().starts_with("cannot create ") && error.to_string().contains("state.new"), "{error}");
+        assert!(!elsewhere.exists());
+    }
+}

@@ -1,0 +1,96 @@
+//! Where a source goes on: what Akamai's last whole answer said, and nothing else. Never moves by itself.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{self, Loaded};
+use super::seen::SeenMark;
+use super::{StateFolder, key};
+use crate::config::Source;
+use crate::files::FileError;
+
+/// Where the next request begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Position {
+    /// At this time in Unix seconds, by Akamai's clock: the first request, and after an offset was lost.
+    Since(i64),
+    /// Behind this offset.
+    Offset(String),
+}
+
+impl Position {
+    /// As a segment names it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Since(time) => format!("from {time}"),
+            Self::Offset(offset) => format!("offset {offset}"),
+        }
+    }
+}
+
+/// A source's cursor. Changed host or config ids have one of their own: an offset means nothing elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Where the next request begins.
+    pub position: Position,
+    /// When the last page was committed, in Unix seconds by Akamai's clock. Everything stored 5 seconds before has come.
+    pub committed_s: i64,
+    /// When Akamai last had nothing more, in Unix seconds by its clock.
+    pub caught_up_s: i64,
+    /// The last segment that belongs to what came before `position`.
+    pub segment: u64,
+    /// Events to ask for.
+    pub limit: u32,
+    /// The next page may hold lines that have come before: those are left out.
+    pub skip_seen: bool,
+    /// How many of the ids seen belong to what came before `position`.
+    pub seen: SeenMark,
+}
+
+/// Where a source's cursor is kept.
+#[derive(Clone, Debug)]
+pub struct CursorFile {
+    /// What stands for the source, its host and config ids in file names and segments.
+    pub key: String,
+    path: PathBuf,
+}
+
+impl CursorFile {
+    /// That of a source.
+    pub fn of(state: &StateFolder, source: &Source) -> Self {
+        let ids = source.config_ids.joined();
+        let identity = [source.host.authority.as_str(), ids.as_str()];
+        Self { key: key(&source.name, &identity), path: state.file("cursor", &source.name, &identity) }
+    }
+
+    /// That with this key.
+    pub fn with_key(state: &StateFolder, key: &str) -> Self {
+        Self { key: key.to_owned(), path: state.path.join(format!("cursor-{key}")) }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A file that exists and cannot be read.
+    pub fn load(&self) -> Result<Loaded<Cursor>, FileError> {
+        record::load(&self.path)
+    }
+
+    /// Saves it durably.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn save(&self, cursor: &Cursor) -> Result<(), FileError> {
+        record::save(&self.path, cursor)
+    }
+
+    /// Takes a corrupt one out of the way.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self) -> Result<PathBuf, FileError> {
+        record::set_aside(&self.path)
+    }
+}

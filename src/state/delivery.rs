@@ -1,0 +1,174 @@
+//! How far lines were handed to Wazuh, and what has to be true for them to count as delivered. Never touches a line.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::StateFolder;
+use super::record::{self, Loaded};
+use crate::files::FileError;
+use crate::wodle::{Parent, SocketId};
+
+/// A place in a lane of the spool: everything in earlier segments lies before it, and so many bytes of this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Bytes of it, its header included.
+    pub byte: u64,
+}
+
+/// A place in each lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// In that of collector events, which go first.
+    pub notices: Mark,
+    /// In that of Akamai's events.
+    pub events: Mark,
+}
+
+/// Lines that were handed over by one run and are not known to have arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// To whom.
+    pub parent: Parent,
+    /// Wazuh's queue socket as it was then.
+    pub socket: Option<SocketId>,
+    /// How far lines were written whole.
+    pub to: Progress,
+}
+
+/// The record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Everything before this has been delivered.
+    pub delivered: Progress,
+    /// What was handed over since.
+    pub batch: Option<Batch>,
+    /// The first run under the present wazuh-modulesd: which one, and the socket that it must have connected to.
+    pub first_seen: Option<(Parent, SocketId)>,
+}
+
+impl Delivery {
+    /// Takes note of a run under `parent` that finds the queue socket as `socket`; returns whether the batch before counts
+    /// as delivered (none if there was no batch). What does not count is handed over again.
+    ///
+    /// A wodle calls the program again only when it has forwarded the whole output of the run before. So under the same
+    /// wazuh-modulesd a batch has been forwarded; and it has arrived if the socket was not replaced meanwhile. A parent of
+    /// another name has taken what was written whole.
+    pub fn begin_run(&mut self, parent: &Parent, socket: Option<&SocketId>) -> Option<bool> {
+        if let (Some(socket), true) = (socket, parent.is_modulesd())
+            && self.first_seen.as_ref().is_none_or(|(first, _)| first != parent)
+        {
+            self.first_seen = Some((parent.clone(), socket.clone()));
+        }
+        let batch = self.batch.take()?;
+        let arrived = !batch.parent.is_modulesd() || (batch.parent == *parent && batch.socket.as_ref() == socket);
+        if arrived {
+            self.delivered = batch.to;
+        }
+        Some(arrived)
+    }
+
+    /// Whether the wodle above has lost its connection to the queue for good: the socket it connected to is no longer
+    /// there, and it never connects again (observed on 4.14.9).
+    pub fn is_mute(&self, parent: &Parent, socket: Option<&SocketId>) -> bool {
+        parent.is_modulesd()
+            && self.first_seen.as_ref().is_some_and(|(first, seen)| first == parent && Some(seen) != socket)
+    }
+}
+
+/// Where the record is kept.
+#[derive(Clone, Debug)]
+pub struct DeliveryFile {
+    path: PathBuf,
+}
+
+impl DeliveryFile {
+    /// The one of the folder.
+    pub fn of(state: &StateFolder) -> Self {
+        Self { path: state.path().join("delivery") }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A file that exists and cannot be read.
+    pub fn load(&self) -> Result<Loaded<Delivery>, FileError> {
+        record::load(&self.path)
+    }
+
+    /// Saves it durably.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn save(&self, delivery: &Delivery) -> Result<(), FileError> {
+        record::save(&self.path, delivery)
+    }
+
+    /// Takes a corrupt one out of the way.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self) -> Result<PathBuf, FileError> {
+        record::set_aside(&self.path)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parent(pid: i32, start: u64, name: &str) -> Parent {
+        Parent { pid, start, name: name.into() }
+    }
+
+    fn socket(inode: u64) -> SocketId {
+        SocketId { device: 1, inode, changed_s: 5, changed_ns: 6 }
+    }
+
+    fn handed_over(parent: &Parent, socket: &SocketId) -> Delivery {
+        let to = Progress { events: Mark { segment: 3, byte: 7 }, ..Progress::default() };
+        let batch = Some(Batch { parent: parent.clone(), socket: Some(socket.clone()), to });
+        Delivery { batch, first_seen: Some((parent.clone(), socket.clone())), ..Delivery::default() }
+    }
+
+    #[test]
+    fn a_batch_counts_under_the_same_modulesd_and_socket_only() {
+        let modulesd = parent(10, 100, "wazuh-modulesd");
+        for (next, found, arrived) in [
+            (modulesd.clone(), Some(socket(1)), true),
+            (parent(10, 101, "wazuh-modulesd"), Some(socket(1)), false),
+            (parent(11, 100, "wazuh-modulesd"), Some(socket(1)), false),
+            (parent(12, 9, "bash"), Some(socket(1)), false),
+            (modulesd.clone(), Some(socket(2)), false),
+            (modulesd.clone(), None, false),
+        ] {
+            let mut delivery = handed_over(&modulesd, &socket(1));
+            assert_eq!(delivery.begin_run(&next, found.as_ref()), Some(arrived), "{next:?} {found:?}");
+            assert_eq!(delivery.delivered.events.segment == 3, arrived);
+            assert_eq!(delivery.batch, None);
+        }
+    }
+
+    #[test]
+    fn another_parent_has_what_was_written_whole() {
+        let mut delivery = handed_over(&parent(7, 1, "bash"), &socket(1));
+        assert_eq!(delivery.begin_run(&parent(8, 2, "wazuh-modulesd"), Some(&socket(2))), Some(true));
+    }
+
+    #[test]
+    fn a_wodle_whose_socket_was_replaced_is_mute_until_modulesd_is_new() {
+        let modulesd = parent(10, 100, "wazuh-modulesd");
+        let mut delivery = Delivery::default();
+        delivery.begin_run(&modulesd, Some(&socket(1)));
+        assert!(!delivery.is_mute(&modulesd, Some(&socket(1))));
+        delivery.begin_run(&modulesd, Some(&socket(2)));
+        assert!(delivery.is_mute(&modulesd, Some(&socket(2))) && delivery.is_mute(&modulesd, None));
+        assert!(!delivery.is_mute(&parent(3, 3, "bash"), Some(&socket(2))));
+        let restarted = parent(20, 200, "wazuh-modulesd");
+        delivery.begin_run(&restarted, Some(&socket(2)));
+        assert!(!delivery.is_mute(&restarted, Some(&socket(2))));
+    }
+}

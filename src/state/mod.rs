@@ -1,0 +1,126 @@
+//! What `collect` remembers between runs, all in one folder: one file each for every source's cursor and health, the ids of
+//! lines it has seen, how far lines were delivered, and the spool. Never decides anything.
+
+pub mod cursor;
+pub mod delivery;
+pub mod health;
+mod record;
+pub mod seen;
+pub mod spool;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use self::record::Loaded;
+
+use crate::files::FileError;
+
+/// Characters of a source's name that its files carry; the rest of what tells two apart is a hash.
+const NAME_CHARS_MAX: usize = 32;
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+}
+
+/// The right to change what is in the folder; ends when dropped or when the process does.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+impl StateFolder {
+    /// The folder at this path, which need not exist yet.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the lock, if nobody has it. The file stays: its lock is what counts.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn try_lock(&self) -> Result<Option<StateLock>, FileError> {
+        let path = self.path.join("lock");
+        let file = crate::files::create(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(StateLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(FileError::of("lock", &path)(error)),
+        }
+    }
+
+    /// A file of a kind for a source, told apart by everything in `identity`.
+    fn file(&self, kind: &str, name: &str, identity: &[&str]) -> PathBuf {
+        self.path.join(format!("{kind}-{}", key(name, identity)))
+    }
+
+    /// Names of the entries that begin so.
+    fn names(&self, start: &str) -> Result<Vec<String>, FileError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(FileError::of("list", &self.path))? {
+            let name = entry.map_err(FileError::of("list", &self.path))?.file_name();
+            if let Some(name) = name.to_str().filter(|name| name.starts_with(start)) {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// What stands for a source in file names: readable, safe, and different for any two identities.
+pub fn key(name: &str, identity: &[&str]) -> String {
+    let readable: String = name
+        .chars()
+        .take(NAME_CHARS_MAX)
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .collect();
+    let mut hash = Sha256::new();
+    for part in [name].iter().chain(identity) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = hash.finalize();
+    let digits: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{readable}-{digits}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lock_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(folder.path());
+        let held = state.try_lock().unwrap();
+        assert!(held.is_some());
+        assert!(state.try_lock().unwrap().is_none());
+        drop(held);
+        assert!(state.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn every_identity_has_a_key_of_its_own_that_is_a_file_name() {
+        let keys = [
+            key("shop", &["a", "1"]),
+            key("shop", &["a1", ""]),
+            key("shop", &["a", "1;2"]),
+            key("sh/op", &["a", "1"]),
+            key("sh.op", &["a", "1"]),
+        ];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(keys[..index].iter().all(|other| other != one));
+            assert!(one.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)), "{one}");
+        }
+        assert!(key(&"ä".repeat(64), &[]).len() < 64);
+    }
+}

@@ -1,0 +1,220 @@
+//! The ids of lines that came lately, so that a request that has to reach back repeats none of them. Losing them loses no
+//! event: some would come twice. Never synced for that reason.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::StateFolder;
+use crate::files::{FileError, PRIVATE_MODE, no_follow, remove};
+use crate::siem::event::EventId;
+
+/// Ids in one generation; the last two are kept, so that at least this many of the latest ids are known and at most twice as
+/// many (8 MB).
+const GENERATION_IDS_MAX: u64 = 250_000;
+
+const ID_BYTES: u64 = size_of::<EventId>() as u64;
+
+/// How far the ids count: all of earlier generations that are still there, and so many of this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenMark {
+    /// The latest generation.
+    pub generation: u64,
+    /// Ids in it.
+    pub ids: u64,
+}
+
+/// Where the ids of one source are kept.
+#[derive(Clone, Debug)]
+pub struct SeenFiles {
+    state: StateFolder,
+    key: String,
+}
+
+/// Adds ids.
+#[derive(Debug)]
+pub struct SeenWriter<'a> {
+    files: &'a SeenFiles,
+    mark: SeenMark,
+    out: BufWriter<File>,
+}
+
+/// Ids to look up.
+#[derive(Debug, Default)]
+pub struct SeenIds {
+    sorted: Vec<EventId>,
+}
+
+impl SeenFiles {
+    /// Those of the source with this cursor key.
+    pub fn of(state: &StateFolder, key: &str) -> Self {
+        Self { state: state.clone(), key: key.to_owned() }
+    }
+
+    /// Goes on behind `mark`; ids beyond it came with a page that was thrown away.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn append(&self, mark: SeenMark) -> Result<SeenWriter<'_>, FileError> {
+        for generation in self.generations()?.into_iter().filter(|generation| *generation > mark.generation) {
+            remove(&self.path(generation))?;
+        }
+        let path = self.path(mark.generation);
+        let file = self.open(mark.generation)?;
+        let length = file.metadata().map_err(FileError::of("look at", &path))?.len();
+        let mark = SeenMark { ids: mark.ids.min(length / ID_BYTES), ..mark };
+        file.set_len(mark.ids * ID_BYTES).map_err(FileError::of("shorten", &path))?;
+        Ok(SeenWriter { files: self, mark, out: BufWriter::new(file) })
+    }
+
+    /// Removes what is too old once `mark` is what counts.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn forget_before(&self, mark: SeenMark) -> Result<(), FileError> {
+        for generation in self.generations()?.into_iter().filter(|generation| generation + 1 < mark.generation) {
+            remove(&self.path(generation))?;
+        }
+        Ok(())
+    }
+
+    /// The ids up to `mark`.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn load(&self, mark: SeenMark) -> Result<SeenIds, FileError> {
+        let mut bytes = Vec::new();
+        for generation in [mark.generation.checked_sub(1), Some(mark.generation)].into_iter().flatten() {
+            let path = self.path(generation);
+            let ids = if generation == mark.generation { mark.ids } else { GENERATION_IDS_MAX };
+            match File::open(&path) {
+                Ok(file) => {
+                    file.take(ids * ID_BYTES).read_to_end(&mut bytes).map_err(FileError::of("read", &path))?;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(FileError::of("read", &path)(error)),
+            }
+        }
+        Ok(SeenIds::new(bytes.as_chunks().0.to_vec()))
+    }
+
+    /// How far the ids go that are there, where the cursor no longer says it.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn found(&self) -> Result<SeenMark, FileError> {
+        let generation = self.generations()?.into_iter().max().unwrap_or_default();
+        let length = fs::metadata(self.path(generation)).map_or(0, |metadata| metadata.len());
+        Ok(SeenMark { generation, ids: length / ID_BYTES })
+    }
+
+    fn generations(&self) -> Result<Vec<u64>, FileError> {
+        let start = format!("seen-{}.", self.key);
+        let names = self.state.names(&start)?;
+        Ok(names.iter().filter_map(|name| name[start.len()..].parse().ok()).collect())
+    }
+
+    fn path(&self, generation: u64) -> PathBuf {
+        self.state.path().join(format!("seen-{}.{generation}", self.key))
+    }
+
+    fn open(&self, generation: u64) -> Result<File, FileError> {
+        let path = self.path(generation);
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(PRIVATE_MODE).custom_flags(no_follow());
+        options.open(&path).map_err(FileError::of("open", &path))
+    }
+}
+
+impl SeenWriter<'_> {
+    /// Adds the id of a line.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn add(&mut self, id: EventId) -> Result<(), FileError> {
+        if self.mark.ids >= GENERATION_IDS_MAX {
+            self.flush()?;
+            self.mark = SeenMark { generation: self.mark.generation + 1, ids: 0 };
+            self.out = BufWriter::new(self.files.open(self.mark.generation)?);
+        }
+        self.mark.ids += 1;
+        self.out.write_all(&id).map_err(FileError::of("write", &self.files.path(self.mark.generation)))
+    }
+
+    /// Hands everything to the system; gives how far the ids go now.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn finish(mut self) -> Result<SeenMark, FileError> {
+        self.flush()?;
+        Ok(self.mark)
+    }
+
+    fn flush(&mut self) -> Result<(), FileError> {
+        self.out.flush().map_err(FileError::of("write", &self.files.path(self.mark.generation)))
+    }
+}
+
+impl SeenIds {
+    /// These ids, in any order.
+    pub fn new(mut ids: Vec<EventId>) -> Self {
+        ids.sort_unstable();
+        Self { sorted: ids }
+    }
+
+    /// Whether this id is among them.
+    pub fn contains(&self, id: &EventId) -> bool {
+        self.sorted.binary_search(id).is_ok()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> EventId {
+        u128::from(number).to_be_bytes()
+    }
+
+    fn add(files: &SeenFiles, mark: SeenMark, numbers: std::ops::Range<u64>) -> SeenMark {
+        let mut writer = files.append(mark).unwrap();
+        for number in numbers {
+            writer.add(id(number)).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn what_belongs_to_a_page_that_was_thrown_away_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SeenFiles::of(&StateFolder::at(folder.path()), "a-1");
+        let first = add(&files, SeenMark::default(), 0..10);
+        add(&files, first, 10..20);
+        let second = add(&files, first, 20..30);
+        let ids = files.load(second).unwrap();
+        let known = |number| ids.contains(&id(number));
+        assert!((0..10).all(known) && !(10..20).any(known) && (20..30).all(known));
+        assert_eq!(files.found().unwrap(), second);
+    }
+
+    #[test]
+    fn the_latest_are_kept_and_the_rest_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SeenFiles::of(&StateFolder::at(folder.path()), "a-1");
+        let many = 3 * GENERATION_IDS_MAX + 5;
+        let mark = add(&files, SeenMark::default(), 0..many);
+        assert_eq!(mark, SeenMark { generation: 3, ids: 5 });
+        files.forget_before(mark).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        let ids = files.load(mark).unwrap();
+        assert!(ids.contains(&id(many - 1)) && ids.contains(&id(many - GENERATION_IDS_MAX)));
+        assert!(!ids.contains(&id(many - 2 * GENERATION_IDS_MAX)));
+        // A page that began three generations back and is thrown away.
+        let back = add(&files, SeenMark { generation: 2, ids: 7 }, 0..0);
+        assert_eq!((back, files.found().unwrap()), (SeenMark { generation: 2, ids: 7 }, back));
+    }
+}

@@ -1,0 +1,99 @@
+//! Who runs us, and the queue socket that Wazuh's events go through. Never changes either.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the process whose command wodle runs us.
+const MODULESD: &str = "wazuh-modulesd";
+
+/// A process, told apart from a later one with the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its number.
+    pub pid: i32,
+    /// When it started, in clock ticks since the machine did.
+    pub start: u64,
+    /// Its name, as it calls itself.
+    pub name: String,
+}
+
+/// A socket file, told apart from a later one in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketId {
+    /// Device of the file system.
+    pub device: u64,
+    /// Number of the file.
+    pub inode: u64,
+    /// When its entry changed last: the seconds.
+    pub changed_s: i64,
+    /// The nanoseconds.
+    pub changed_ns: i64,
+}
+
+impl Parent {
+    /// The process that started this one.
+    pub fn of_this_process() -> Self {
+        let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let (name, start) = name_and_start(&stat).unwrap_or_default();
+        Self { pid, start, name }
+    }
+
+    /// Whether it is the one that runs wodles.
+    pub fn is_modulesd(&self) -> bool {
+        self.name == MODULESD
+    }
+}
+
+impl SocketId {
+    /// The socket at this path, if there is one.
+    pub fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_socket())?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed_s: metadata.ctime(),
+            changed_ns: metadata.ctime_nsec(),
+        })
+    }
+}
+
+/// From a line of `/proc/PID/stat`: the name stands in parentheses and may hold some itself, the start is field 22.
+fn name_and_start(stat: &str) -> Option<(String, u64)> {
+    let (before, after) = stat.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    let start = after.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some((name.to_owned(), start))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_name_and_start() {
+        let stat = "12 (a) b (c)) S 1 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        assert_eq!(name_and_start(stat), Some(("a) b (c)".into(), 4711)));
+        assert_eq!(name_and_start(""), None);
+        let parent = Parent::of_this_process();
+        assert!(parent.pid > 0 && parent.start > 0 && !parent.name.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_was_replaced_is_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue");
+        assert_eq!(SocketId::at(&path), None);
+        let first = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let id = SocketId::at(&path).unwrap();
+        assert_eq!(SocketId::at(&path).unwrap(), id);
+        fs::remove_file(&path).unwrap();
+        let _second = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        assert_ne!(SocketId::at(&path).unwrap(), id);
+        drop(first);
+    }
+}
