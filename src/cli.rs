@@ -45,6 +45,12 @@ With several sources: the lowest code that is not 0.";
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Hand over to Wazuh what is new: what Wazuh's wodle runs
+    ///
+    /// Continues where the run before stopped, remembers everything on disk, and writes event lines to stdout and nothing
+    /// to stderr; messages go to the log file. Not for a terminal: use fetch to look at events.
+    #[command(after_help = COLLECT_EXAMPLES)]
+    Collect,
     /// Ask Akamai once for a time window and print the events
     ///
     /// Remembers nothing and changes nothing. Without flags it asks for the last 5 minutes that Akamai answers for: it
@@ -58,6 +64,10 @@ pub enum Command {
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(DecodeArgs),
 }
+
+const COLLECT_EXAMPLES: &str = "\
+Example (as in Wazuh's ossec.conf):
+  /var/ossec/wodles/akamai/wazuh-akamai collect";
 
 const FETCH_EXAMPLES: &str = "\
 Examples:

@@ -2,8 +2,8 @@
 //! the process between two lines at any moment.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
@@ -45,6 +45,19 @@ impl LineGuard {
     /// Waits until no line is on its way.
     pub fn between_lines(&self) -> MutexGuard<'_, ()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for so long; none where a line is still stuck by then, because nobody reads.
+    pub fn between_lines_within(&self, time: Duration) -> Option<MutexGuard<'_, ()>> {
+        let until = Instant::now() + time;
+        loop {
+            match self.0.try_lock() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod collector;
 pub mod commands;
 pub mod config;
 pub mod edgegrid;
@@ -17,6 +18,7 @@ pub mod exit;
 pub mod files;
 pub mod handover;
 pub mod logger;
+pub mod privileges;
 pub mod retry;
 pub mod secret;
 pub mod siem;

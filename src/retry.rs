@@ -65,15 +65,15 @@ mod tests {
 
     #[test]
     fn waits_grow_up_to_a_bound_and_honour_retry_after() {
-        let wait = |failure, attempt, jitter| match after(failure, attempt, jitter) {
-            Reaction::Wait(wait) => wait.as_millis(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(wait(Failure::Unreachable, 0, 1.0), 1_000);
-        assert_eq!(wait(Failure::Busy(None), 3, 0.0), 4_000);
-        assert_eq!(wait(Failure::Busy(None), 4_000_000, 1.0), 30_000);
-        assert_eq!(wait(Failure::Busy(Some(7)), 0, 1.0), 7_000);
-        assert_eq!(wait(Failure::Busy(Some(0)), 1, 1.0), 2_000);
+        for (failure, attempt, jitter, wait_ms) in [
+            (Failure::Unreachable, 0, 1.0, 1_000),
+            (Failure::Busy(None), 3, 0.0, 4_000),
+            (Failure::Busy(None), 4_000_000, 1.0, 30_000),
+            (Failure::Busy(Some(7)), 0, 1.0, 7_000),
+            (Failure::Busy(Some(0)), 1, 1.0, 2_000),
+        ] {
+            assert_eq!(after(failure, attempt, jitter), Reaction::Wait(Duration::from_millis(wait_ms)));
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn decode(input: impl Read, decoder: &mut EventDecoder, output: &mut Output) -> 
     let mut page = PageReader::new(input);
     let read = loop {
         match page.next_line() {
-            Ok(Some(PageLine::Event(line))) => {
+            Ok(Some(PageLine::Event(line) | PageLine::Fragment(line))) => {
                 decoder.decode_into(line, &mut output.lines);
             }
             Ok(Some(PageLine::Context(_))) => {}

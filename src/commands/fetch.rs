@@ -121,7 +121,7 @@ fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output) -> Res
             }
         };
         match line {
-            PageLine::Event(line) => {
+            PageLine::Event(line) | PageLine::Fragment(line) => {
                 last = None;
                 events += 1;
                 if raw {

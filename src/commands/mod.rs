@@ -1,5 +1,6 @@
 //! The commands, one file each. They print events to stdout, log everything else, and return how they ended.
 
+pub mod collect;
 pub mod decode;
 pub mod fetch;
 mod output;

@@ -41,6 +41,8 @@ pub struct Context {
 pub enum PageLine<'a> {
     /// An event, or something that stands where one should.
     Event(&'a [u8]),
+    /// What stands behind the last line feed and is no context line: an event that broke off, or the last line of a file.
+    Fragment(&'a [u8]),
     /// The context line.
     Context(Context),
     /// The service says in plain text that the offset has expired.
@@ -94,32 +96,32 @@ impl<R: Read> PageReader<R> {
     /// What the reader reports, after the whole lines before it; the piece of a line that came is given up.
     pub fn next_line(&mut self) -> io::Result<Option<PageLine<'_>>> {
         loop {
-            let Some((start, end)) = self.next_span()? else { return Ok(None) };
+            let Some((start, end, terminated)) = self.next_span()? else { return Ok(None) };
             let line = &self.buffer[start..end];
             if !line.trim_ascii().is_empty() {
                 let end = end - usize::from(line.ends_with(b"\r"));
-                return Ok(Some(classify(&self.buffer[start..end])));
+                return Ok(Some(classify(&self.buffer[start..end], terminated)));
             }
         }
     }
 
-    /// Where the next line stands in the buffer, without its line feed.
-    fn next_span(&mut self) -> io::Result<Option<(usize, usize)>> {
+    /// Where the next line stands in the buffer, without its line feed, and whether it had one.
+    fn next_span(&mut self) -> io::Result<Option<(usize, usize, bool)>> {
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[self.searched..self.end]) {
-                let span = (self.start, self.searched + at);
+                let span = (self.start, self.searched + at, true);
                 self.start = span.1 + 1;
                 self.searched = self.start;
                 return Ok(Some(span));
             }
             self.searched = self.end;
             if self.ended {
-                let span = (self.start, self.end);
+                let span = (self.start, self.end, false);
                 self.start = self.end;
                 return Ok((span.0 < span.1).then_some(span));
             }
             if self.end - self.start >= ANSWER_LINE_BYTES_MAX {
-                let span = (self.start, self.start + ANSWER_LINE_BYTES_MAX);
+                let span = (self.start, self.start + ANSWER_LINE_BYTES_MAX, true);
                 self.pass_over_rest_of_line()?;
                 return Ok(Some(span));
             }
@@ -166,11 +168,15 @@ impl<R: Read> PageReader<R> {
     }
 }
 
-fn classify(line: &[u8]) -> PageLine<'_> {
+fn classify(line: &[u8], terminated: bool) -> PageLine<'_> {
     if line.trim_ascii() == EXPIRED_TAIL {
         return PageLine::Expired;
     }
-    Context::parse(line).map_or(PageLine::Event(line), PageLine::Context)
+    match Context::parse(line) {
+        Some(context) => PageLine::Context(context),
+        None if terminated => PageLine::Event(line),
+        None => PageLine::Fragment(line),
+    }
 }
 
 fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -206,7 +212,7 @@ mod tests {
         let mut lines = Vec::new();
         while let Some(line) = page.next_line().unwrap() {
             lines.push(match line {
-                PageLine::Event(line) => String::from_utf8_lossy(line).into_owned(),
+                PageLine::Event(line) | PageLine::Fragment(line) => String::from_utf8_lossy(line).into_owned(),
                 PageLine::Context(context) => format!("context {}", context.offset),
                 PageLine::Expired => "expired".into(),
             });

@@ -103,10 +103,10 @@ impl Health {
         self.conditions.remove(&condition).is_some()
     }
 
-    /// A run failed: whether that must be told now.
-    pub fn run_failed(&mut self, now_s: i64) -> bool {
+    /// A run failed: whether that must be told now. `is_told`: an event of its own says why already.
+    pub fn run_failed(&mut self, now_s: i64, is_told: bool) -> bool {
         self.failures = self.failures.saturating_add(1);
-        self.failures >= FAILURES_TOLD && self.begin(Condition::FetchFailed, now_s)
+        !is_told && self.failures >= FAILURES_TOLD && self.begin(Condition::FetchFailed, now_s)
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_failing_source_is_told_on_the_third_run_and_once_an_hour() {
         let mut health = Health::default();
-        let told: Vec<i64> = (0..40).map(|run| run * 300).filter(|now| health.run_failed(*now)).collect();
+        let told: Vec<i64> = (0..40).map(|run| run * 300).filter(|now| health.run_failed(*now, false)).collect();
         assert_eq!(told, [600, 4_200, 7_800, 11_400]);
     }
 }

@@ -118,12 +118,11 @@ impl Spool {
     }
 
     /// What is there once what a stopped run left behind is cleared away: segments that were never sealed, and sealed ones
-    /// whose page will be asked for again because their cursor stands before them. `delivered` keeps numbers from coming
-    /// twice.
+    /// whose page will be asked for again because their cursor stands before them.
     ///
     /// # Errors
     /// The file operation that failed.
-    pub fn recover(state: &StateFolder, delivered: &Progress) -> Result<Self, FileError> {
+    pub fn recover(state: &StateFolder) -> Result<Self, FileError> {
         for name in state.names("spool-")?.iter().filter(|name| Segment::named(state, name).is_none()) {
             remove(&state.path().join(name))?;
         }
@@ -138,7 +137,6 @@ impl Spool {
             }
         }
         spool.segments = kept;
-        spool.next = spool.next.max(delivered.events.segment + 1).max(delivered.notices.segment + 1);
         Ok(spool)
     }
 
@@ -318,7 +316,7 @@ mod tests {
         .collect();
         CursorFile::with_key(&state, "k1").save(&cursor("y", numbers[0])).unwrap();
         let open = spool.write(&Header::default()).unwrap();
-        let kept = Spool::recover(&state, &Progress::default()).unwrap();
+        let kept = Spool::recover(&state).unwrap();
         let left: Vec<u64> = kept.segments.iter().map(|segment| segment.number).collect();
         assert_eq!(left, [numbers[0], numbers[2], numbers[3], numbers[4]]);
         assert!(!open.path.exists());
@@ -332,7 +330,7 @@ mod tests {
         let mut spool = Spool::look(&state).unwrap();
         let segment = sealed(&mut spool, Some(("k1", "offset y")), Lane::Events, &["1"]);
         CursorFile::with_key(&state, "k1").save(&cursor("y", segment.number)).unwrap();
-        assert_eq!(Spool::recover(&state, &Progress::default()).unwrap().segments.len(), 1);
+        assert_eq!(Spool::recover(&state).unwrap().segments.len(), 1);
     }
 
     #[test]
@@ -348,7 +346,8 @@ mod tests {
         let delivered = Progress { events: Mark { byte: second.bytes, ..events }, ..Progress::default() };
         spool.remove_delivered(&delivered).unwrap();
         assert!(spool.segments.is_empty() && !second.path.exists());
-        let mut again = Spool::recover(&state, &delivered).unwrap();
+        let mut again = Spool::recover(&state).unwrap();
+        again.number_beyond(delivered.events.segment);
         assert!(sealed(&mut again, None, Lane::Events, &["3"]).number > second.number);
     }
 }

@@ -76,7 +76,7 @@ fn lines<R: Read>(mut page: PageReader<R>) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(line) = page.next_line().expect("no error") {
         lines.push(match line {
-            PageLine::Event(line) => format!("{line:?}"),
+            PageLine::Event(line) | PageLine::Fragment(line) => format!("{line:?}"),
             other => format!("{other:?}"),
         });
     }

@@ -1,6 +1,7 @@
 //! The loopback Akamai itself: offsets go on where an answer ended, and no request stops it. Never tests the product.
 
 use std::io::Read;
+use std::time::Duration;
 
 use wazuh_akamai::edgegrid::{self, Credentials, Request};
 use wazuh_akamai::secret::Secret;
@@ -22,7 +23,7 @@ fn ask(akamai: &Akamai, query: &str) -> (u16, Vec<String>) {
     let request = Request::get("http", host, &target);
     let header = edgegrid::authorization(&credentials, &request, &edgegrid::timestamp(now()), &nonce);
     let transport = Transport::new(&TransportSettings::default(), "http", |_| None).unwrap();
-    let mut answer = transport.get(&url, &target, &header).unwrap();
+    let mut answer = transport.get(&url, &target, &header, Duration::from_secs(60)).unwrap();
     let mut body = String::new();
     answer.body.read_to_string(&mut body).unwrap();
     (answer.status, body.lines().map(str::to_owned).collect())
@@ -68,7 +69,7 @@ fn old_and_malformed_offsets_are_refused_and_stop_nothing() {
     // One that was given more than 12 hours ago.
     let old = base64::Engine::encode(
         &base64::engine::general_purpose::URL_SAFE_NO_PAD,
-        format!("0|{}|14227", now() - 43_210),
+        format!("0|{}|9|14227", now() - 43_210),
     );
     assert_eq!(ask(&akamai, &format!("offset=7;{old}")).0, 416);
 }

@@ -9,6 +9,8 @@ mod loopback_rules;
 /// Runs the real program.
 mod program;
 
+/// `collect` and what it remembers.
+mod collect;
 /// `decode` and hostile lines.
 mod decode;
 /// Akamai lines against decodings that were made independently.

@@ -66,6 +66,10 @@ pub fn finish(mut command: Command, stdin: &[u8]) -> Ended {
 }
 
 impl Ended {
+    pub fn of(what: &str, code: i32, stdout: Vec<u8>, stderr: String) -> Self {
+        Self { code, stdout, stderr, what: what.into() }
+    }
+
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(
             self.code,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -99,6 +99,7 @@ pub(super) fn answer(state: &mut State, request: &Request<Incoming>, address: So
     };
     let headers = request.headers().iter();
     state.seen.push(Seen {
+        at: Instant::now(),
         target,
         status: answer.as_ref().map_or(0, |answer| answer.status().as_u16()),
         headers: headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("?").to_owned())).collect(),
@@ -126,7 +127,16 @@ fn checked(
             return Err(problem(
                 clock,
                 *status,
-                "siem/v1/made-to-order",
+                match status {
+                    401 => "-/pep-authn/deny",
+                    403 => "siem/v1/unauthorized",
+                    404 => "siem/v1/not-found",
+                    416 => "siem/v1/offset-too-old",
+                    429 => "siem/v1/too-many-requests",
+                    503 => "siem/v1/service-unavailable",
+                    500.. => "siem/v1/error",
+                    _ => "siem/v1/missing-parameters",
+                },
                 "As the test ordered",
                 retry_after.as_deref(),
             ));
@@ -142,7 +152,7 @@ fn checked(
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match path.strip_prefix("/siem/v1/configs/") {
-        Some(ids) if ids == state.settings.config_ids => {}
+        Some(ids) if ids.replace("%3B", ";").replace("%3b", ";") == state.settings.config_ids => {}
         Some(_) => return Err(refusal(403, "siem/v1/unauthorized", "The user may not read this configuration")),
         None => return Err(refusal(404, "siem/v1/not-found", "There is no such object")),
     }
@@ -162,7 +172,7 @@ struct Page {
     full: bool,
 }
 
-fn select(state: &State, query: &str, clock: i64) -> Result<Page, (u16, &'static str)> {
+fn select(state: &mut State, query: &str, clock: i64) -> Result<Page, (u16, &'static str)> {
     const MISSING: (u16, &str) = (400, "siem/v1/missing-parameters");
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str| value(name).map(|text| text.parse::<i64>().map_err(|_| MISSING)).transpose();
@@ -188,8 +198,7 @@ fn select(state: &State, query: &str, clock: i64) -> Result<Page, (u16, &'static
         // One page holds them all: behind an offset there is nothing more.
         let count = if value("offset").is_some() { 0 } else { bulk };
         let lines = Box::new((0..count).map(move |number| samples::line(number, clock - 60)));
-        let token = URL_SAFE_NO_PAD.encode(format!("0|{clock}|{}", state.settings.config_ids));
-        return Ok(Page { lines, count, offset: format!("70;{token}"), limit, full: count >= limit });
+        return Ok(Page { lines, count, offset: offset(state, 0, clock), limit, full: count >= limit });
     }
     let lines: Vec<String> = state.events[first..]
         .iter()
@@ -198,14 +207,15 @@ fn select(state: &State, query: &str, clock: i64) -> Result<Page, (u16, &'static
         .map(|(_, line)| line.clone())
         .collect();
     let (count, next) = (lines.len() as u64, first + lines.len());
-    let token = URL_SAFE_NO_PAD.encode(format!("{next}|{clock}|{}", state.settings.config_ids));
-    Ok(Page {
-        lines: Box::new(lines.into_iter()),
-        count,
-        offset: format!("7{next:x};{token}"),
-        limit,
-        full: count >= limit,
-    })
+    let offset = offset(state, next, clock);
+    Ok(Page { lines: Box::new(lines.into_iter()), count, offset, limit, full: count >= limit })
+}
+
+/// A new offset that points behind so many events.
+fn offset(state: &mut State, next: usize, clock: i64) -> String {
+    state.offsets += 1;
+    let token = format!("{next}|{clock}|{}|{}", state.offsets, state.settings.config_ids);
+    format!("7{next:x};{}", URL_SAFE_NO_PAD.encode(token))
 }
 
 /// Where an offset points: it holds position, time and config ids. One that no answer gave is a bad parameter.
@@ -213,14 +223,18 @@ fn position(offset: &str, config_ids: &str, state: &State, clock: i64) -> Result
     let read = || {
         let offset = offset.replace("%3B", ";").replace("%3b", ";");
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(offset.split_once(';')?.1).ok()?).ok()?;
-        let mut parts = text.splitn(3, '|');
+        let mut parts = text.splitn(4, '|');
         let (position, made) = (parts.next()?.parse::<usize>().ok()?, parts.next()?.parse::<i64>().ok()?);
-        (parts.next()? == config_ids && position <= state.events.len()).then_some((position, made))
+        let number = parts.next()?.parse::<u64>().ok()?;
+        (parts.next()? == config_ids).then_some((position, made, number))
     };
     match read() {
         None => Err((400, "siem/v1/missing-parameters")),
-        Some((_, made)) if made < clock - RETENTION_S => Err((416, "siem/v1/offset-too-old")),
-        Some((position, _)) => Ok(position),
+        Some((_, made, number)) if made < clock - RETENTION_S || number <= state.expired => {
+            Err((416, "siem/v1/offset-too-old"))
+        }
+        Some((position, ..)) if position > state.events.len() => Err((400, "siem/v1/missing-parameters")),
+        Some((position, ..)) => Ok(position),
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -64,6 +64,8 @@ impl Default for Settings {
 /// A request that came.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// When it came.
+    pub at: Instant,
     /// Path and query as sent.
     pub target: String,
     /// The status it got; 0 for none.
@@ -81,6 +83,10 @@ struct State {
     nonces: HashSet<String>,
     /// Seconds that the server's clock is ahead.
     clock_ahead_s: i64,
+    /// Offsets given so far; each holds its number.
+    offsets: u64,
+    /// Offsets up to this number are too old.
+    expired: u64,
 }
 
 /// The running server; ends when dropped.
@@ -102,6 +108,8 @@ impl Akamai {
             seen: Vec::new(),
             nonces: HashSet::new(),
             clock_ahead_s: 0,
+            offsets: 0,
+            expired: 0,
         }));
         let shared = Arc::clone(&state);
         runtime.spawn(async move {
@@ -143,6 +151,25 @@ impl Akamai {
     /// Sets the server's clock ahead of the real one.
     pub fn set_clock_ahead(&self, seconds: i64) {
         self.state.lock().unwrap().clock_ahead_s = seconds;
+    }
+
+    /// Every offset given so far is from now on older than what is kept.
+    pub fn expire_offsets(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.expired = state.offsets;
+    }
+
+    /// What was stored more than so many seconds ago is gone.
+    pub fn forget_before(&self, seconds_ago: i64) {
+        let oldest = now() - seconds_ago;
+        let mut state = self.state.lock().unwrap();
+        state.expired = state.offsets;
+        state.events.retain(|(stored, _)| *stored >= oldest);
+    }
+
+    /// From now on other configurations are asked for.
+    pub fn set_config_ids(&self, ids: &str) {
+        self.state.lock().unwrap().settings.config_ids = ids.into();
     }
 
     /// The requests so far.

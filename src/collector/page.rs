@@ -1,0 +1,104 @@
+//! One answer → one segment: every line decoded as it comes, nothing of the page held in memory. Never decides what an
+//! incomplete page is good for; says how it ended.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use crate::files::FileError;
+use crate::siem::event::EventDecoder;
+use crate::siem::page::{Context, PageLine, PageReader};
+use crate::state::seen::{SeenIds, SeenWriter};
+use crate::state::spool::SegmentWriter;
+
+/// Lines between two looks at the clock.
+const LINES_PER_LOOK: u64 = 256;
+
+/// How an answer ended.
+#[derive(Debug)]
+pub(super) enum PageEnd {
+    /// With its context line.
+    Whole(Context),
+    /// Without it; why.
+    Incomplete(String),
+    /// With the text that says that the offset has expired.
+    Expired,
+    /// It does not fit into what the spool may take.
+    NoRoom,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) end: PageEnd,
+    /// Event lines received, those left out included.
+    pub(super) received: u64,
+}
+
+/// Where lines go.
+pub(super) struct Sink<'a, 'b> {
+    pub(super) segment: &'a mut SegmentWriter,
+    pub(super) seen: &'a mut SeenWriter<'b>,
+    /// Lines to leave out.
+    pub(super) skip: Option<&'a SeenIds>,
+    /// Bytes that the segment may have.
+    pub(super) bytes_max: u64,
+}
+
+/// Reads an answer to its end, or until `deadline`.
+///
+/// # Errors
+/// A segment or list of ids that cannot be written.
+pub(super) fn read_into(
+    body: impl Read,
+    decoder: &mut EventDecoder,
+    sink: &mut Sink<'_, '_>,
+    deadline: Instant,
+) -> Result<Page, FileError> {
+    let mut reader = PageReader::new(body);
+    let mut received = 0;
+    let mut context = None;
+    let end = loop {
+        match reader.next_line() {
+            Ok(Some(PageLine::Event(line))) => {
+                context = None;
+                received += 1;
+                sink.take(line, decoder)?;
+            }
+            // The piece of a line at the end of an answer that broke off.
+            Ok(Some(PageLine::Fragment(_))) => context = None,
+            Ok(Some(PageLine::Context(found))) => context = Some(found),
+            Ok(Some(PageLine::Expired)) => break PageEnd::Expired,
+            Ok(None) => {
+                let missing = || PageEnd::Incomplete("it ended without its context line".into());
+                break context.map_or_else(missing, PageEnd::Whole);
+            }
+            Err(error) => break PageEnd::Incomplete(error.to_string()),
+        }
+        if sink.segment.bytes() > sink.bytes_max {
+            break PageEnd::NoRoom;
+        }
+        if received % LINES_PER_LOOK == 0 && Instant::now() >= deadline {
+            break PageEnd::Incomplete("it took too long".into());
+        }
+    };
+    Ok(Page { end, received })
+}
+
+/// What is left until `deadline`; at least a moment, so that a request can fail by itself.
+pub(super) fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1))
+}
+
+impl Sink<'_, '_> {
+    fn take(&mut self, line: &[u8], decoder: &mut EventDecoder) -> Result<(), FileError> {
+        let before = self.segment.text.len();
+        let id = decoder.decode_into(line, &mut self.segment.text);
+        if self.skip.is_some_and(|seen| seen.contains(&id)) {
+            self.segment.text.truncate(before);
+            return Ok(());
+        }
+        self.segment.lines += 1;
+        self.seen.add(id)?;
+        self.segment.write_if_large()
+    }
+}

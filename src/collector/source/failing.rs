@@ -1,0 +1,146 @@
+//! What a source does when Akamai does not answer, refuses, or breaks off: wait, correct its clock, ask for less, go on by
+//! time, or leave it for the next run. Never moves the cursor forward.
+
+use std::time::Instant;
+
+use super::{LIMIT_MIN, OVERLAP_S, SourceRun, Standing};
+use crate::client::{AskError, Refusal};
+use crate::clock::rfc_3339;
+use crate::collector::page::PageEnd;
+use crate::collector::store::Store;
+use crate::exit::Exit;
+use crate::files::FileError;
+use crate::retry::{self, Failure, Reaction};
+use crate::siem::query::{RETENTION_MARGIN_S, RETENTION_S};
+use crate::state::cursor::Position;
+use crate::state::health::Condition;
+use crate::transport::TransportError;
+
+impl SourceRun<'_> {
+    pub(super) fn ask_failed(&mut self, store: &mut Store, error: &AskError) -> Result<(), FileError> {
+        let text = error.to_string();
+        self.failed = Some((error.exit(), text.clone()));
+        let failure = failure(error);
+        match failure {
+            Failure::Busy(_) if is_too_many(error) => self.begin(store, Condition::RateLimited, &text, |_| {}),
+            Failure::Refused => self.begin(store, Condition::AuthFailed, &text, |_| {}),
+            _ => {}
+        }
+        match retry::after(failure, self.attempt, random()) {
+            Reaction::Wait(wait) => {
+                log::warn!("source {}: {text}; asking again in {:.1} s", self.source.name, wait.as_secs_f64());
+                self.not_before = Instant::now() + wait;
+            }
+            Reaction::CorrectClock(skew) => {
+                log::warn!("source {}: {text}; going on with Akamai's time", self.source.name);
+                self.health.skew_s += skew;
+                let skew_s = self.health.skew_s;
+                self.begin(store, Condition::ClockSkew, &text, |notice| notice.skew_s = Some(skew_s));
+            }
+            Reaction::Recover if !self.recovered => return self.recover(store, &text),
+            Reaction::Recover | Reaction::GiveUp => {
+                log::error!("source {}: {text}", self.source.name);
+                self.standing = Standing::Stopped;
+            }
+        }
+        self.attempt += 1;
+        Ok(())
+    }
+
+    /// A page that is thrown away.
+    pub(super) fn page_refused(
+        &mut self,
+        store: &mut Store,
+        end: PageEnd,
+        received: u64,
+        lacking: u64,
+        at_floor: bool,
+    ) -> Result<(), FileError> {
+        let reason = match end {
+            PageEnd::Expired => return self.recover(store, "Akamai says \"Bad offset, expired data requested\""),
+            PageEnd::NoRoom => {
+                store.trouble = Some(format!(
+                    "the spool is full: {} of {} bytes, and a page of {received} events more did not fit",
+                    store.spool.bytes(),
+                    store.spool_bytes_max
+                ));
+                // A page that does not fit into an empty spool must become smaller.
+                return if store.spool.segments.is_empty() { self.halve_limit(store) } else { Ok(()) };
+            }
+            PageEnd::Incomplete(reason) => reason,
+            PageEnd::Whole(_) => format!("Akamai counts {lacking} events more"),
+        };
+        let error = format!("the answer is incomplete after {received} events: {reason}");
+        if at_floor {
+            self.page_failed(error);
+            return Ok(());
+        }
+        log::warn!("source {}: {error}; asking again for half as many", self.source.name);
+        self.failed = Some((Exit::Unavailable, error));
+        self.halve_limit(store)
+    }
+
+    fn halve_limit(&mut self, store: &Store) -> Result<(), FileError> {
+        self.cursor.limit = (self.cursor.limit / 2).max(LIMIT_MIN.min(self.source.limit));
+        self.save_cursor(store)
+    }
+
+    /// An answer that brought nothing new: the same later.
+    pub(super) fn page_failed(&mut self, error: String) {
+        log::warn!("source {}: {error}", self.source.name);
+        self.failed = Some((Exit::Unavailable, error));
+        if let Reaction::Wait(wait) = retry::after(Failure::Unreachable, self.attempt, random()) {
+            self.not_before = Instant::now() + wait;
+        }
+        self.attempt += 1;
+    }
+
+    /// The offset is lost: goes on by time, a little before the last page, without what has come already.
+    fn recover(&mut self, store: &mut Store, why: &str) -> Result<(), FileError> {
+        self.recovered = true;
+        let now = self.now();
+        let oldest = now - RETENTION_S + RETENTION_MARGIN_S;
+        let known = self.cursor.caught_up_s.min(now);
+        let from = (known - OVERLAP_S).max(oldest);
+        log::warn!("source {}: {why}; going on from {}", self.source.name, rfc_3339(from));
+        if known < oldest {
+            self.tell_gap(store, known, oldest, why);
+        }
+        self.cursor.position = Position::Since(from);
+        self.cursor.skip_seen = true;
+        self.save_cursor(store)
+    }
+}
+
+fn failure(error: &AskError) -> Failure {
+    match error {
+        AskError::Transport(TransportError::Unreachable { .. }) => Failure::Unreachable,
+        AskError::Refused(refusal) => refused(refusal),
+        AskError::Transport(_) | AskError::CaFile(..) | AskError::Nonce(_) => Failure::Refused,
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    let problem = &refusal.problem;
+    if problem.is_invalid_timestamp() {
+        Failure::InvalidTimestamp(refusal.skew_s)
+    } else if problem.is_passing() {
+        Failure::Busy(refusal.retry_after_s)
+    } else if problem.status == 416 {
+        Failure::Expired
+    } else {
+        Failure::Refused
+    }
+}
+
+fn is_too_many(error: &AskError) -> bool {
+    matches!(error, AskError::Refused(refusal) if refusal.problem.status == 429)
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness every collector waits as long: no harm.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}

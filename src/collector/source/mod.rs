@@ -1,0 +1,326 @@
+//! One source: ask once, take the page into the spool, move the cursor; and what to do when that fails. Only Akamai's
+//! answer moves the cursor.
+
+mod failing;
+mod telling;
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+pub(super) use self::telling::note_config;
+
+use super::notice::Notice;
+use super::page::{self, PageEnd, Sink};
+use super::store::Store;
+use crate::client::{self, Client};
+use crate::clock::{rfc_3339, unix_seconds};
+use crate::config::Source;
+use crate::exit::Exit;
+use crate::files::FileError;
+use crate::siem::event::EventDecoder;
+use crate::siem::page::Context;
+use crate::siem::query::{NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
+use crate::state::Loaded;
+use crate::state::cursor::{Cursor, CursorFile, Position};
+use crate::state::health::{Condition, Health, HealthFile};
+use crate::state::seen::{SeenFiles, SeenMark};
+use crate::state::spool::{Header, Lane};
+
+/// The smallest limit that a cut answer leads to.
+const LIMIT_MIN: u32 = 1_000;
+
+/// Seconds that a recovery by time reaches back behind the last page: what was stored late, and what two clocks disagree on.
+const OVERLAP_S: i64 = 60;
+
+/// Seconds behind Akamai from which a source counts as lagging.
+const LAGGING_S: i64 = 900;
+
+/// A difference of two clocks that is none, in seconds: half of what Akamai tolerates.
+const CLOCK_TOLERANCE_S: i64 = 15;
+
+/// A source in a run.
+pub(super) struct SourceRun<'a> {
+    pub(super) source: &'a Source,
+    client: Client,
+    decoder: EventDecoder,
+    cursor_file: CursorFile,
+    cursor: Cursor,
+    seen: SeenFiles,
+    health_file: HealthFile,
+    pub(super) health: Health,
+    saved_health: Health,
+    /// Not to be asked before.
+    pub(super) not_before: Instant,
+    /// When it was asked last.
+    pub(super) asked: Option<Instant>,
+    /// Failures in a row.
+    attempt: u32,
+    /// Events that the last answer lacked by its own count.
+    shortfall: Option<u64>,
+    /// The offset was given up in this run already.
+    recovered: bool,
+    pub(super) standing: Standing,
+    /// What went wrong last, if the run ends now.
+    pub(super) failed: Option<(Exit, String)>,
+    /// Events stored.
+    pub(super) events: u64,
+}
+
+/// How a source stands in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There may be more.
+    Open,
+    /// Akamai has nothing more.
+    Drained,
+    /// Nothing more in this run.
+    Stopped,
+}
+
+impl<'a> SourceRun<'a> {
+    /// Loads what is remembered of a source. One that was never asked starts with its window; one whose cursor is damaged
+    /// goes on by time from what else is known.
+    pub(super) fn open(source: &'a Source, client: Client, store: &mut Store) -> Result<Self, FileError> {
+        let state = store.state.clone();
+        let cursor_file = CursorFile::of(&state, source);
+        let health_file = HealthFile::of(&state, &source.name);
+        let (health, is_new) = match health_file.load()? {
+            Loaded::Intact(health) => (health, false),
+            Loaded::Missing => (Health::default(), true),
+            Loaded::Corrupt => (Health::default(), false),
+        };
+        let mut run = Self {
+            source,
+            client,
+            decoder: EventDecoder::new(source.events.clone()),
+            seen: SeenFiles::of(&state, &cursor_file.key),
+            cursor: Cursor {
+                position: Position::Since(0),
+                committed_s: 0,
+                caught_up_s: 0,
+                segment: 0,
+                limit: source.limit,
+                skip_seen: false,
+                seen: SeenMark::default(),
+            },
+            cursor_file,
+            health_file,
+            saved_health: health.clone(),
+            health,
+            not_before: Instant::now(),
+            asked: None,
+            attempt: 0,
+            shortfall: None,
+            recovered: false,
+            standing: Standing::Open,
+            failed: None,
+            events: 0,
+        };
+        match run.cursor_file.load()? {
+            Loaded::Intact(cursor) => run.cursor = Cursor { limit: cursor.limit.min(source.limit), ..cursor },
+            Loaded::Missing => run.start(store, is_new)?,
+            Loaded::Corrupt => run.replace_corrupt_cursor(store)?,
+        }
+        store.spool.number_beyond(run.cursor.segment);
+        Ok(run)
+    }
+
+    /// Now by Akamai's clock, as far as that is known.
+    fn now(&self) -> i64 {
+        unix_seconds() + self.health.skew_s
+    }
+
+    fn start(&mut self, store: &mut Store, is_new: bool) -> Result<(), FileError> {
+        let now = self.now();
+        let from = now - NEWEST_S - self.source.window_s;
+        log::info!("source {}: no cursor yet; it starts with events from {}", self.source.name, rfc_3339(from));
+        if is_new {
+            store.tell(&Notice::new(&self.source.name, "started"));
+        }
+        self.cursor.position = Position::Since(from.max(now - RETENTION_S + RETENTION_MARGIN_S));
+        (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
+        self.save_cursor(store)
+    }
+
+    fn replace_corrupt_cursor(&mut self, store: &mut Store) -> Result<(), FileError> {
+        let aside = self.cursor_file.set_aside()?;
+        let now = self.now();
+        let oldest = now - RETENTION_S + RETENTION_MARGIN_S;
+        let known = self.health.committed_s.filter(|time| *time <= now);
+        let from = known.map_or(oldest, |time| (time - OVERLAP_S).max(oldest));
+        let error = format!("the cursor was damaged and is set aside as {}", aside.display());
+        log::error!("source {}: {error}; going on from {}", self.source.name, rfc_3339(from));
+        if known.is_none_or(|time| time < oldest) {
+            self.tell_gap(store, known.unwrap_or(oldest), oldest, &error);
+        }
+        self.cursor.position = Position::Since(from);
+        (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
+        self.cursor.skip_seen = true;
+        self.cursor.seen = self.seen.found()?;
+        self.cursor.segment = store.spool.segments.last().map_or(0, |segment| segment.number);
+        self.save_cursor(store)
+    }
+
+    /// Asks once and deals with what comes. `deadline`: when an open page is given up.
+    pub(super) fn step(&mut self, store: &mut Store, deadline: Instant) -> Result<(), FileError> {
+        self.asked = Some(Instant::now());
+        self.draw_in(store)?;
+        let asked_s = self.now();
+        let range = match &self.cursor.position {
+            Position::Since(from) => Range::Window(Window { from: (*from).min(asked_s - NEWEST_S - 1), to: None }),
+            Position::Offset(offset) => Range::Offset(offset.clone()),
+        };
+        let query = Query { config_ids: self.source.config_ids.clone(), range, limit: self.cursor.limit };
+        match self.client.ask(&query, self.health.skew_s, page::time_left(deadline)) {
+            Ok(answer) => {
+                self.note_clock(store, client::skew_s(&answer));
+                self.take_page(store, answer.body, asked_s, deadline)
+            }
+            Err(error) => self.ask_failed(store, &error),
+        }
+    }
+
+    /// A beginning that Akamai no longer has is moved, and what lies before is lost.
+    fn draw_in(&mut self, store: &mut Store) -> Result<(), FileError> {
+        let end_of_retention = self.now() - RETENTION_S;
+        let oldest = end_of_retention + RETENTION_MARGIN_S;
+        match self.cursor.position {
+            Position::Since(from) if from < end_of_retention + NEWEST_S => {
+                self.tell_gap(store, from, oldest, "Akamai keeps events for 12 hours only");
+                self.cursor.position = Position::Since(oldest);
+                self.save_cursor(store)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_page(
+        &mut self,
+        store: &mut Store,
+        body: Box<dyn Read + Send>,
+        asked_s: i64,
+        deadline: Instant,
+    ) -> Result<(), FileError> {
+        let skip = if self.cursor.skip_seen { Some(self.seen.load(self.cursor.seen)?) } else { None };
+        let asked = Some((self.cursor_file.key.clone(), self.cursor.position.text()));
+        let mut segment = store.begin(&Header { source: self.source.name.clone(), asked })?;
+        let mut seen = self.seen.append(self.cursor.seen)?;
+        let bytes_max = store.room();
+        let mut sink = Sink { segment: &mut segment, seen: &mut seen, skip: skip.as_ref(), bytes_max };
+        let page = match page::read_into(body, &mut self.decoder, &mut sink, deadline) {
+            Ok(page) => page,
+            Err(error) => {
+                segment.discard();
+                return Err(error);
+            }
+        };
+        let lacking = match &page.end {
+            PageEnd::Whole(context) => context.total.map_or(0, |total| total.saturating_sub(page.received)),
+            _ => 0,
+        };
+        let at_floor = self.cursor.limit <= LIMIT_MIN.min(self.source.limit);
+        let accept = match &page.end {
+            PageEnd::Whole(_) => lacking == 0 || at_floor || self.shortfall == Some(lacking),
+            PageEnd::Incomplete(_) => at_floor && segment.lines > 0,
+            PageEnd::Expired | PageEnd::NoRoom => false,
+        };
+        self.shortfall = (lacking > 0).then_some(lacking);
+        if !accept {
+            segment.discard();
+            return self.page_refused(store, page.end, page.received, lacking, at_floor);
+        }
+        let lines = segment.lines;
+        let mut cursor = Cursor { seen: seen.finish()?, ..self.cursor.clone() };
+        if lines > 0 {
+            let sealed = segment.seal(Lane::Events)?;
+            cursor.segment = sealed.number;
+            store.spool.add(sealed);
+        } else {
+            segment.discard();
+        }
+        let outcome = match page.end {
+            PageEnd::Whole(context) => Ok(self.advance(&mut cursor, &context, page.received, asked_s)),
+            PageEnd::Incomplete(reason) => Err(reason),
+            PageEnd::Expired | PageEnd::NoRoom => Err(String::new()),
+        };
+        cursor.skip_seen |= outcome.is_err();
+        if let Err(error) = self.commit(store, cursor) {
+            // The cursor stands before the page: it will come again.
+            if lines > 0
+                && let Some(sealed) = store.spool.segments.pop()
+            {
+                crate::files::remove(&sealed.path)?;
+            }
+            return Err(error);
+        }
+        self.events += lines;
+        self.page_committed(store, outcome, lacking, asked_s);
+        Ok(())
+    }
+
+    /// Moves the cursor behind a whole page; returns how the source stands then.
+    fn advance(&self, cursor: &mut Cursor, context: &Context, received: u64, asked_s: i64) -> Standing {
+        let limit = u64::from(self.cursor.limit);
+        let is_full = received > 0 && received >= context.limit.map_or(limit, |in_force| in_force.min(limit));
+        cursor.committed_s = asked_s;
+        cursor.limit = cursor.limit.saturating_mul(2).min(self.source.limit);
+        if context.offset.is_empty() && received > 0 {
+            // Nothing to go on from: the same once more in the next run, without what has come.
+            cursor.skip_seen = true;
+            return Standing::Stopped;
+        }
+        cursor.skip_seen &= context.offset.is_empty();
+        if !context.offset.is_empty() {
+            cursor.position = Position::Offset(context.offset.clone());
+        }
+        if is_full {
+            return Standing::Open;
+        }
+        cursor.caught_up_s = asked_s;
+        Standing::Drained
+    }
+
+    fn commit(&mut self, store: &mut Store, cursor: Cursor) -> Result<(), FileError> {
+        store.save(|| self.cursor_file.save(&cursor))?;
+        self.seen.forget_before(cursor.seen)?;
+        self.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    fn page_committed(&mut self, store: &mut Store, outcome: Result<Standing, String>, lacking: u64, asked_s: i64) {
+        match outcome {
+            Err(reason) => {
+                let error =
+                    format!("the answer is incomplete even at a limit of {} events: {reason}", self.cursor.limit);
+                self.begin(store, Condition::Truncated, &error, |_| {});
+                self.page_failed(error);
+            }
+            Ok(standing) => {
+                self.standing = standing;
+                self.succeeded(store);
+                if lacking > 0 {
+                    let error = format!("Akamai counts {lacking} events more than it sent, twice; they are given up");
+                    log::error!("source {}: {error}", self.source.name);
+                    self.begin(store, Condition::Truncated, &error, |_| {});
+                } else {
+                    self.end(store, Condition::Truncated);
+                }
+                let lag_s = asked_s - self.cursor.caught_up_s;
+                if lag_s > LAGGING_S {
+                    let error = format!("events of the last {lag_s} s are still at Akamai");
+                    self.begin(store, Condition::Lagging, &error, |notice| notice.lag_s = Some(lag_s));
+                } else {
+                    self.end(store, Condition::Lagging);
+                }
+            }
+        }
+    }
+
+    fn save_cursor(&self, store: &Store) -> Result<(), FileError> {
+        store.save(|| self.cursor_file.save(&self.cursor))
+    }
+}
+
+/// The time between two requests to one host, by whatever source.
+pub(super) const REQUEST_GAP: Duration = Duration::from_secs(1);

@@ -1,0 +1,209 @@
+//! `collect`: what the wodle runs. Prepares a run as root, gives root up, and does it. Never writes to stderr, and to stdout
+//! nothing but event lines: Wazuh takes every line of both for an event.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::unistd::User;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::log_errors;
+use crate::cli::Cli;
+use crate::client::{AskError, Client};
+use crate::collector::{self, Budget, Run};
+use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, RunOn, Source, SourceState};
+use crate::exit::Exit;
+use crate::handover::{Handover, LineGuard};
+use crate::state::StateFolder;
+use crate::state::health::Condition;
+use crate::wazuh::Wazuh;
+use crate::wodle::Parent;
+use crate::{logger, privileges};
+
+/// Time that a line on its way has when a signal ends the process, in milliseconds.
+const LINE_MS_MAX: u64 = 800;
+
+/// Runs the command.
+pub fn run(cli: &Cli) -> Exit {
+    let started = Instant::now();
+    if io::stdout().is_terminal() {
+        logger::start(log::LevelFilter::Info);
+        log::error!(
+            "collect hands events to Wazuh and would not bring them a second time: it does not write to a terminal; \
+             to look at events use: wazuh-akamai fetch"
+        );
+        return Exit::Usage;
+    }
+    let file = cli.config_file();
+    let (config, unusable) = match config::load(&file) {
+        Ok(config) => (config, None),
+        Err(error) => {
+            (Config { global: Global::default(), global_errors: Vec::new(), sources: Vec::new() }, Some(error))
+        }
+    };
+    start_log(cli, &config.global);
+    let parent = Parent::of_this_process();
+    let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
+    if let Some(LoadError::Missing { .. }) = unusable {
+        log::info!("not configured yet: there is no {}", file.display());
+        return Exit::Done;
+    }
+    log_errors(&config.global_errors);
+    let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
+    let (sources, broken) = sources(&config, &file, &wazuh);
+    let state = StateFolder::at(&config.global.state_dir);
+    let idle = sources.is_empty() && global_error.is_none() && broken.iter().all(|(_, error)| error.is_none());
+    match &global_error {
+        None if idle && !state.path().exists() => return Exit::Done,
+        // Where the state is kept is not known for sure: nothing is made anew there.
+        Some(error) if config.sources.is_empty() && !state.path().exists() => {
+            log::error!("{error}");
+            tell_directly(Condition::ConfigError, error);
+            return Exit::Config;
+        }
+        _ => {}
+    }
+    let budget = Budget::new(wazuh.interval_s(), events_per_s(&sources, &wazuh));
+    if let Err(error) = leave_root(&config.global) {
+        log::error!("{error}");
+        tell_directly(Condition::Backlog, &error);
+        return Exit::Local;
+    }
+    let guard = LineGuard::default();
+    end_on_signal(guard.clone());
+    end_when_late(guard.clone(), budget.watchdog().saturating_sub(started.elapsed()));
+    let _lock = match state.try_lock() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            log::info!("another one is running; this one has nothing to do");
+            return Exit::Done;
+        }
+        Err(error) => {
+            log::error!("{error}");
+            tell_directly(Condition::Backlog, &error.to_string());
+            return Exit::Local;
+        }
+    };
+    let spool_bytes_max = config.global.spool_bytes_max;
+    let handover = Handover::new(guard);
+    collector::run(Run {
+        state,
+        spool_bytes_max,
+        sources,
+        broken,
+        global_error,
+        parent,
+        wazuh,
+        budget,
+        started,
+        handover,
+    })
+}
+
+/// The log of runs that nobody watches. Where it cannot be opened there is none: stderr belongs to Wazuh.
+fn start_log(cli: &Cli, global: &Global) {
+    let level = match cli.verbose {
+        0 => global.log_level,
+        1 => global.log_level.max(log::LevelFilter::Debug),
+        _ => log::LevelFilter::Trace,
+    };
+    if let Ok(log) = logger::open(&global.log_file) {
+        logger::start_in(log, if cli.quiet { log::LevelFilter::Error } else { level });
+    }
+}
+
+type Ready<'a> = Vec<(&'a Source, Result<Client, AskError>)>;
+type Broken = Vec<(String, Option<String>)>;
+
+/// The sources that can be asked, and those that cannot. Certificates are read now, with root's eyes.
+fn sources<'a>(config: &'a Config, file: &Path, wazuh: &Wazuh) -> (Ready<'a>, Broken) {
+    let (mut ready, mut broken) = (Vec::new(), Vec::new());
+    let is_worker = wazuh.is_worker();
+    for entry in &config.sources {
+        match &entry.state {
+            SourceState::Ready(source) if is_worker && source.run_on == RunOn::Master => {
+                log::info!("source {}: this is a cluster's worker; the master asks for it", source.name);
+            }
+            SourceState::Ready(source) => ready.push((&**source, Client::new(source))),
+            SourceState::Disabled => {}
+            SourceState::NotConfigured(open) => {
+                log::info!(
+                    "source {} is not configured yet: fill in {} in {}",
+                    entry.name,
+                    open.join(", "),
+                    file.display()
+                );
+                broken.push((entry.name.clone(), None));
+            }
+            SourceState::Invalid(errors) => {
+                log_errors(errors);
+                broken.push((entry.name.clone(), joined(errors)));
+            }
+        }
+    }
+    (ready, broken)
+}
+
+fn joined(errors: &[ConfigError]) -> Option<String> {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// The pace of all sources together: what Wazuh takes, or the least that is configured.
+fn events_per_s(sources: &[(&Source, Result<Client, AskError>)], wazuh: &Wazuh) -> u64 {
+    let configured = sources.iter().filter_map(|(source, _)| match source.max_eps {
+        MaxEps::Fixed(events) => Some(events),
+        MaxEps::Auto => None,
+    });
+    configured.min().unwrap_or_else(|| wazuh.max_eps())
+}
+
+/// Makes the state folder ready and becomes the user that the work is done as.
+pub(super) fn leave_root(global: &Global) -> Result<(), String> {
+    let owner: Option<User> = if privileges::is_root() && global.user != "root" {
+        let user = privileges::user(&global.user);
+        if user.is_none() {
+            log::warn!("there is no user {}: going on as root", global.user);
+        }
+        user
+    } else {
+        None
+    };
+    privileges::prepare_folder(&global.state_dir, owner.as_ref()).map_err(|error| error.to_string())?;
+    match owner {
+        Some(user) => privileges::become_user(&user).map_err(|error| format!("cannot become {}: {error}", user.name)),
+        None => Ok(()),
+    }
+}
+
+/// Wazuh must hear of what keeps a run from starting at all.
+fn tell_directly(condition: Condition, error: &str) {
+    collector::tell_directly(condition, error, Handover::new(LineGuard::default()));
+}
+
+/// A signal ends the process between two lines. Nothing else needs an end: what a run was at is finished by the next one.
+pub(super) fn end_on_signal(guard: LineGuard) {
+    let Ok(mut signals) = Signals::new([SIGTERM, SIGINT, SIGHUP]) else { return };
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            end(&guard, &format!("ended by signal {signal}"), log::Level::Info, Exit::Done);
+        }
+    });
+}
+
+/// The wodle waits for us without a limit, so a run has one of its own.
+fn end_when_late(guard: LineGuard, after: Duration) {
+    thread::spawn(move || {
+        thread::sleep(after);
+        end(&guard, "the run takes too long and is ended", log::Level::Error, Exit::Local);
+    });
+}
+
+fn end(guard: &LineGuard, why: &str, level: log::Level, exit: Exit) {
+    let _between_lines = guard.between_lines_within(Duration::from_millis(LINE_MS_MAX));
+    log::log!(level, "{why}");
+    std::process::exit(exit as i32);
+}

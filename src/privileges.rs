@@ -1,0 +1,73 @@
+//! From root to the user that the work is done as: the state folder is made ready, then root is given up for good. Never
+//! follows a link, never comes back.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid, setuid};
+use rustix::fs::{AtFlags, Mode, OFlags, chownat, fchmod, fchown, openat};
+
+use crate::files::FileError;
+
+/// Mode of the state folder.
+const FOLDER_MODE: u32 = 0o700;
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// The user of this name, if there is one and it is not root.
+pub fn user(name: &str) -> Option<User> {
+    User::from_name(name).ok().flatten().filter(|user| !user.uid.is_root())
+}
+
+/// Makes sure that the state folder exists, private, and that it and its files belong to `owner` (none: to whom they do).
+/// Only regular files with one name are given away: anything else may be a trap laid by whoever owned the folder before.
+///
+/// # Errors
+/// The file operation that failed; a link where the folder should be.
+pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(FileError::of("create", path))?;
+    let Some(owner) = owner else { return Ok(()) };
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(FileError::of("open", path))?;
+    let (uid, gid) = ids(owner);
+    let failed = |operation| move |error: rustix::io::Errno| FileError::of(operation, path)(error.into());
+    fchmod(&folder, Mode::from_raw_mode(FOLDER_MODE)).map_err(failed("change the mode of"))?;
+    for entry in fs::read_dir(path).map_err(FileError::of("list", path))? {
+        let name = entry.map_err(FileError::of("list", path))?.file_name();
+        // Opened as a name only: nothing is read, no pipe is waited for.
+        let Ok(file) = openat(&folder, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {
+            continue;
+        };
+        let metadata = fs::File::from(file.try_clone().map_err(FileError::of("look at", path))?).metadata();
+        if metadata.is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1 && metadata.uid() != uid.as_raw())
+        {
+            chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+                .map_err(failed("change the owner of a file in"))?;
+        }
+    }
+    fchown(&folder, Some(uid), Some(gid)).map_err(failed("change the owner of"))
+}
+
+/// Becomes `user`, with the user's own group only, for the whole process and for good. Must come before any thread starts.
+///
+/// # Errors
+/// When the system refuses, or when root could still come back: then nothing may go on.
+pub fn become_user(user: &User) -> io::Result<()> {
+    let root: (Uid, Gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setgroups(&[user.gid])?;
+    setresgid(user.gid, user.gid, user.gid)?;
+    setresuid(user.uid, user.uid, user.uid)?;
+    if setuid(root.0).is_ok() || setresgid(root.1, root.1, root.1).is_ok() || is_root() {
+        return Err(io::Error::other("root could come back"));
+    }
+    Ok(())
+}
+
+fn ids(user: &User) -> (rustix::fs::Uid, rustix::fs::Gid) {
+    (rustix::fs::Uid::from_raw(user.uid.as_raw()), rustix::fs::Gid::from_raw(user.gid.as_raw()))
+}

@@ -1,0 +1,179 @@
+//! What counts as delivered: parents, sockets, budgets, readers that go away, signals.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::site::{Modulesd, Site, notices, numbers, pure};
+use crate::loopback::{Fault, Settings};
+use crate::program::Ended;
+
+fn all(numbers: std::ops::Range<u64>) -> Vec<u64> {
+    numbers.collect()
+}
+
+fn received(socket: &UnixDatagram) -> Vec<String> {
+    let mut buffer = vec![0; 70_000];
+    let mut lines = Vec::new();
+    while let Ok(length) = socket.recv(&mut buffer) {
+        lines.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+    }
+    lines
+}
+
+#[test]
+fn under_modulesd_a_batch_is_kept_until_the_next_run_confirms_it() {
+    let site = Site::new();
+    let _queue = site.bind_queue();
+    site.store(60, 0..10);
+    let mut modulesd = Modulesd::start(&site);
+    assert_eq!(numbers(&modulesd.collect().expect(0).events()), all(0..10));
+    assert_eq!(site.state_files("spool-").len(), 2);
+    site.store(30, 10..15);
+    assert_eq!(numbers(&modulesd.collect().expect(0).events()), all(10..15));
+    // A new modulesd: the last batch may have died with the old one, the one before was confirmed.
+    drop(modulesd);
+    let mut modulesd = Modulesd::start(&site);
+    site.store(20, 15..18);
+    assert_eq!(numbers(&modulesd.collect().expect(0).events()), all(10..18));
+    assert_eq!(modulesd.collect().expect(0).events().len(), 0);
+    assert!(site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn a_mute_wodle_gets_nothing_and_wazuh_is_told_through_the_queue() {
+    let site = Site::new();
+    let _first = site.bind_queue();
+    site.store(60, 0..10);
+    let mut modulesd = Modulesd::start(&site);
+    assert_eq!(numbers(&modulesd.collect().expect(0).events()), all(0..10));
+    let queue = site.bind_queue();
+    site.store(30, 10..15);
+    for _ in 0..3 {
+        assert_eq!(modulesd.collect().expect(0).stdout.len(), 0);
+    }
+    let told = received(&queue);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("1:command_akamai_siem:{\"type\":\"akamai_collector\"") && told[0].contains("\"backlog\"")
+    );
+    drop(modulesd);
+    let mut modulesd = Modulesd::start(&site);
+    let ended = modulesd.collect().expect(0);
+    // What the mute wodle had taken is handed over again, and then the rest.
+    assert_eq!(numbers(&ended.events()), all(0..15));
+    assert!(notices(&ended.events()).contains(&"recovered:backlog".to_owned()));
+    assert_eq!(modulesd.collect().expect(0).events().len(), 0);
+}
+
+#[test]
+fn another_parent_has_a_batch_once_it_is_written_whole() {
+    let site = Site::new();
+    let _queue = site.bind_queue();
+    site.store(60, 0..10);
+    assert_eq!(site.collect().expect(0).events().len(), 11);
+    let mut modulesd = Modulesd::start(&site);
+    assert_eq!(modulesd.collect().expect(0).events().len(), 0);
+}
+
+#[test]
+fn no_more_is_handed_over_than_the_wodle_forwards_before_the_next_run() {
+    let site = Site::new();
+    site.set_interval(60);
+    fs::write(site.wazuh("etc/local_internal_options.conf"), "wazuh_modules.max_eps=2\n").unwrap();
+    site.store(60, 0..200);
+    let mut got = Vec::new();
+    for run in 0..3 {
+        let ended = site.collect().expect(0);
+        let lines = ended.events().len();
+        // (60 s - 10 s) x 2 a second x 0.95.
+        assert!(lines <= 95 && (lines >= 60 || run == 2), "{lines}");
+        got.extend(numbers(&ended.events()));
+    }
+    assert_eq!(got, all(0..200));
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_gets_the_rest_again() {
+    let site = Site::new();
+    site.store(60, 0..500);
+    let mut child = site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut some = vec![0; 100_000];
+    child.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(0..500));
+}
+
+#[test]
+fn sigterm_ends_it_within_a_second_between_two_lines() {
+    let site = Site::new();
+    site.store(60, 0..2_000);
+    // At the reader, who stops reading; and at Akamai, which trickles.
+    for (stalled, fault) in [(true, None), (false, Some(Fault::Trickle(200, Duration::from_millis(50))))] {
+        site.akamai.fail(fault);
+        let mut child =
+            site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut got = Vec::new();
+        if stalled {
+            got = vec![0; 10_000];
+            child.stdout.as_mut().unwrap().read_exact(&mut got).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        let asked = Instant::now();
+        terminate(child.id());
+        child.wait().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        child.stdout.take().unwrap().read_to_end(&mut got).unwrap();
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        pure(Ended::of("collect, terminated", 0, got, stderr));
+    }
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(0..2_000));
+}
+
+pub fn terminate(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
+#[test]
+fn two_at_once_do_not_work_twice() {
+    let site = Site::new();
+    site.store(60, 0..30);
+    site.akamai.fail([Fault::Trickle(2_000, Duration::from_millis(50))]);
+    let first = site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while site.akamai.seen().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(site.collect().expect(0).stdout.len(), 0);
+    assert!(site.log().contains("another one is running"));
+    let output = first.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let whole = Ended::of("collect", 0, output.stdout, String::from_utf8(output.stderr).unwrap());
+    assert_eq!(numbers(&pure(whole).events()), all(0..30));
+}
+
+#[test]
+fn a_full_spool_stops_fetching_and_not_delivering() {
+    let site = Site::with(Settings::default(), "limit = 1000\nspool_max = 3MB\nmax_eps = 1\n");
+    site.set_interval(60);
+    site.store(60, 0..3_000);
+    let mut got = Vec::new();
+    let ended = site.collect().expect(1);
+    assert!(notices(&ended.events()).contains(&"backlog".to_owned()), "{}", site.log());
+    got.extend(numbers(&ended.events()));
+    let spooled: u64 = site.state_files("spool-").iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(spooled < 3_000_000, "{spooled}");
+    let second = site.collect().expect(1);
+    assert!(notices(&second.events()).is_empty());
+    got.extend(numbers(&second.events()));
+    site.configure(&format!("{}limit = 1000\nspool_max = 3MB\nmax_eps = 1000\n", site.akamai.config()));
+    for _ in 0..4 {
+        got.extend(numbers(&site.collect().events()));
+    }
+    assert_eq!(got, all(0..3_000));
+}

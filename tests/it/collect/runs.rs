@@ -1,0 +1,163 @@
+//! Ordinary runs: first contact, following offsets, pages, several sources, configurations that are not ready.
+
+use std::fs;
+use std::time::Duration;
+
+use super::site::{Site, notices, numbers};
+use crate::loopback::{Akamai, ContextShape, Settings, now, samples};
+
+#[test]
+fn the_first_run_asks_for_the_window_and_later_ones_go_on() {
+    let site = Site::new();
+    site.store(400, 0..5);
+    site.store(200, 5..10);
+    let first = site.collect().expect(0);
+    assert_eq!((numbers(&first.events()), notices(&first.events())), ((5..10).collect(), vec!["started".to_owned()]));
+    assert!(site.akamai.seen()[0].target.contains("?from=") && !site.akamai.seen()[0].target.contains("to="));
+    site.store(60, 10..20);
+    let second = site.collect().expect(0);
+    assert_eq!((numbers(&second.events()), notices(&second.events())), ((10..20).collect(), vec![]));
+    assert!(site.akamai.seen()[1].target.contains("?offset="));
+    assert_eq!(site.collect().expect(0).events().len(), 0);
+    assert_eq!(site.log().lines().filter(|line| line.contains(" info: ")).count(), 4, "{}", site.log());
+    assert!(site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn full_pages_are_followed_at_most_one_request_a_second() {
+    for shape in [ContextShape::Compact, ContextShape::LimitNull, ContextShape::BlanksWithoutLimit] {
+        let site = Site::with(Settings { shape, overshoot: 3, ..Settings::default() }, "limit = 1000\n");
+        site.store(60, 0..2_500);
+        assert_eq!(numbers(&site.collect().expect(0).events()), (0..2_500).collect::<Vec<u64>>());
+        let seen = site.akamai.seen();
+        assert_eq!(seen.len(), 3, "{shape:?}");
+        for pair in seen.windows(2) {
+            assert!(pair[1].at - pair[0].at >= Duration::from_millis(950), "{:?}", pair[1].at - pair[0].at);
+        }
+    }
+}
+
+#[test]
+fn an_empty_offset_keeps_the_one_before() {
+    let site = Site::with(Settings { shape: ContextShape::EmptyOffsetWhenNothing, ..Settings::default() }, "");
+    site.store(60, 0..3);
+    assert_eq!(numbers(&site.collect().expect(0).events()), [0, 1, 2]);
+    for _ in 0..2 {
+        assert_eq!(site.collect().expect(0).events().len(), 0);
+    }
+    site.store(30, 3..5);
+    assert_eq!(numbers(&site.collect().expect(0).events()), [3, 4]);
+}
+
+#[test]
+fn window_mode_is_the_original_without_a_memory() {
+    let site = Site::with(Settings::default(), "mode = window\nwindow = 100\n");
+    site.store(200, 0..5);
+    site.store(50, 5..10);
+    for _ in 0..2 {
+        assert_eq!(numbers(&site.collect().expect(0).events()), (5..10).collect::<Vec<u64>>());
+    }
+    let target = &site.akamai.seen()[0].target;
+    assert!(target.contains("from=") && target.contains("&to="), "{target}");
+    assert!(site.state_files("cursor-").is_empty() && site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn a_source_that_fails_never_stops_another() {
+    let site = Site::new();
+    let other = Akamai::start(Settings { config_ids: "7;8".into(), ..Settings::default() });
+    other.store(60, (100..110).map(|number| samples::line(number, now() - 60)));
+    site.store(60, 0..10);
+    let config = format!(
+        "[default]\nenabled = no\n{}{}\n[broken]\nhost = nonsense/\n",
+        site.akamai.config().replace("[default]", "[wrong]").replace("akab-client-token", "akab-other-token"),
+        other.config().replace("[default]", "[good]"),
+    );
+    site.configure(&config.replace("enabled = no\n", ""));
+    let ended = site.collect().expect(3);
+    assert_eq!(numbers(&ended.events()), (100..110).collect::<Vec<u64>>());
+    let events = ended.events();
+    assert!(events.iter().any(|event| event["akamai"]["source"] == "good"));
+    let mut told = notices(&events);
+    told.sort();
+    assert_eq!(told, ["auth_failed", "config_error", "started", "started"]);
+    assert!(notices(&site.collect().expect(3).events()).is_empty());
+    site.configure(
+        &config
+            .replace("enabled = no\n", "")
+            .replace("host = nonsense/\n", "enabled = no\n")
+            .replace("akab-other-token", "akab-client-token"),
+    );
+    let ended = site.collect().expect(0);
+    assert_eq!(numbers(&ended.events()), (0..10).collect::<Vec<u64>>());
+    assert_eq!(notices(&ended.events()), ["recovered:auth_failed"]);
+}
+
+#[test]
+fn what_is_not_configured_yet_is_no_fault_and_changes_nothing() {
+    let site = Site::new();
+    site.configure("[default]\nhost = akab-xxxx.luna.akamaiapis.net\n");
+    fs::remove_file(site.place.config()).unwrap();
+    assert!(site.collect().expect(0).stdout.is_empty());
+    site.configure(
+        &site
+            .akamai
+            .config()
+            .replace("14227", "12345")
+            .replace("client_secret = bG9vcGJhY2sgc2VjcmV0=", "client_secret = ..."),
+    );
+    assert!(site.collect().expect(0).stdout.is_empty());
+    assert!(site.log().contains("not configured yet: fill in"), "{}", site.log());
+    assert!(!site.state().exists() && site.akamai.seen().is_empty());
+}
+
+#[test]
+fn a_wrong_global_key_stops_asking_but_not_delivering() {
+    let site = Site::with(Settings::default(), "max_eps = 1\n");
+    site.set_interval(20);
+    site.store(60, 0..30);
+    let first = numbers(&site.collect().expect(0).events());
+    assert!(!first.is_empty() && first.len() < 30);
+    let requests = site.akamai.seen().len();
+    site.configure(&format!("{}output = queue\nmax_eps = 100\n", site.akamai.config()));
+    let ended = site.collect().expect(3);
+    assert_eq!(numbers(&ended.events()), (first.len() as u64..30).collect::<Vec<u64>>());
+    assert_eq!(notices(&ended.events()), ["config_error"]);
+    assert!(site.log().contains("cannot write to Wazuh's queue socket yet"), "{}", site.log());
+    assert_eq!(site.akamai.seen().len(), requests);
+    site.configure(&site.akamai.config());
+    assert_eq!(notices(&site.collect().expect(0).events()), ["recovered:config_error"]);
+}
+
+#[test]
+fn changed_config_ids_have_a_cursor_of_their_own() {
+    let site = Site::new();
+    site.store(60, 0..5);
+    site.collect().expect(0);
+    site.akamai.set_config_ids("14227;9");
+    site.configure(&site.akamai.config());
+    let ended = site.collect().expect(0);
+    assert_eq!(numbers(&ended.events()), (0..5).collect::<Vec<u64>>());
+    assert!(notices(&ended.events()).is_empty());
+    assert_eq!(site.state_files("cursor-").len(), 2);
+}
+
+#[test]
+fn a_terminal_is_refused() {
+    let site = Site::new();
+    let mut command = std::process::Command::new("script");
+    let collect = format!("{} --config {} collect", env!("CARGO_BIN_EXE_wazuh-akamai"), site.place.config().display());
+    command.args(["-q", "-e", "-c", &collect, "/dev/null"]);
+    let ended = crate::program::finish(command, b"").expect(2);
+    assert!(ended.text().contains("wazuh-akamai fetch"), "{}", ended.text());
+    assert!(site.akamai.seen().is_empty());
+}
+
+#[test]
+fn a_wrong_flag_says_nothing_to_wazuh() {
+    let site = Site::new();
+    let mut command = site.command();
+    command.arg("--nonsense");
+    let ended = crate::program::finish(command, b"").expect(2);
+    assert_eq!((ended.stderr.as_str(), ended.stdout.len()), ("", 0));
+}
