@@ -245,11 +245,9 @@ impl<'a> SourceRun<'a> {
         };
         cursor.skip_seen |= outcome.is_err();
         if let Err(error) = self.commit(store, cursor) {
-            // The cursor stands before the page: it will come again.
-            if lines > 0
-                && let Some(sealed) = store.spool.segments.pop()
-            {
-                crate::files::remove(&sealed.path)?;
+            // Whether the cursor moved is not known: the next run looks, and takes the segment or asks again.
+            if lines > 0 {
+                store.spool.segments.pop();
             }
             return Err(error);
         }
@@ -282,7 +280,9 @@ impl<'a> SourceRun<'a> {
 
     fn commit(&mut self, store: &mut Store, cursor: Cursor) -> Result<(), FileError> {
         store.save(|| self.cursor_file.save(&cursor))?;
-        self.seen.forget_before(cursor.seen)?;
+        if let Err(error) = self.seen.forget_before(cursor.seen) {
+            log::warn!("source {}: {error}", self.source.name);
+        }
         self.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
         self.cursor = cursor;
         Ok(())

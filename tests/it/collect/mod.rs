@@ -1,5 +1,6 @@
 //! `collect` against the loopback Akamai: what it fetches, what it hands over, what it remembers.
 
+mod crash;
 mod delivery;
 mod recovery;
 mod runs;

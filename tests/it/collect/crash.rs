@@ -1,0 +1,217 @@
+//! `collect` killed and starved at every point: afterwards every event has been delivered, in order, and nothing but what a
+//! stopped run had begun to hand over has come twice.
+
+use std::collections::HashSet;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::recovery::rewrite;
+use super::site::{Site, notices, numbers, pure};
+use crate::loopback::{Fault, Settings, now};
+use crate::program::{Ended, finish};
+
+/// Runs that are killed at a random moment.
+const KILLS: u64 = 50;
+
+/// System calls that change files or the output.
+const CALLS: [&str; 8] = ["openat", "write", "fsync", "rename", "unlink", "ftruncate", "flock", "mkdir"];
+
+fn all(numbers: std::ops::Range<u64>) -> Vec<u64> {
+    numbers.collect()
+}
+
+/// What arrived, run by run, checked against what may repeat.
+#[derive(Default)]
+struct Arrived {
+    numbers: Vec<u64>,
+    /// Numbers that only a stopped run has handed over so far.
+    doubtful: HashSet<u64>,
+    seen: HashSet<u64>,
+}
+
+impl Arrived {
+    fn add(&mut self, events: &[Value], stopped: bool) {
+        for number in numbers(events) {
+            let repeated = !self.seen.insert(number);
+            assert!(!repeated || self.doubtful.contains(&number), "{number} came twice without need");
+            if stopped {
+                self.doubtful.insert(number);
+            } else {
+                self.doubtful.remove(&number);
+            }
+            if !repeated {
+                self.numbers.push(number);
+            }
+        }
+    }
+
+    fn expect(&self, stored: std::ops::Range<u64>, after: &str) {
+        let wrong = stored.clone().zip(&self.numbers).find(|(expected, number)| expected != *number);
+        assert_eq!(wrong, None, "out of order after {after}");
+        assert_eq!(self.numbers.len() as u64, stored.end, "lost after {after}");
+    }
+}
+
+fn whole_lines(stdout: &[u8]) -> Vec<Value> {
+    let end = stdout.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    assert_eq!(end, stdout.len(), "half a line");
+    Ended::of("", 0, stdout.to_vec(), String::new()).events()
+}
+
+#[test]
+fn killed_at_random_moments_it_loses_nothing() {
+    let site = Site::with(Settings::default(), "limit = 1000\n");
+    site.store(100, 0..1);
+    let mut arrived = Arrived::default();
+    arrived.add(&site.collect().expect(0).events(), false);
+    let mut stored = 1;
+    for kill in 0..KILLS {
+        site.store(50, stored..stored + 40);
+        stored += 40;
+        let child = site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // From before the first file is opened to after the last line is written.
+        std::thread::sleep(Duration::from_micros((kill * 7_919) % 45_000));
+        let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stderr.is_empty());
+        arrived.add(&whole_lines(&output.stdout), output.status.code().is_none());
+    }
+    arrived.add(&site.collect().expect(0).events(), false);
+    arrived.expect(0..stored, "the kills");
+    assert_eq!(site.collect().expect(0).events().len(), 0);
+    assert!(site.state_files("spool-").is_empty());
+}
+
+/// Runs `collect` with a fault at the `nth` call of this kind; whether there were as many calls.
+fn collect_with_fault(site: &Site, call: &str, fault: &str, nth: u64) -> (Ended, bool) {
+    let trace = site.path("trace");
+    let _ = fs::remove_file(&trace);
+    let collect = site.command();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o"]).arg(&trace);
+    command.arg("-e").arg(format!("trace={call}")).arg("-e").arg(format!("inject={call}:{fault}:when={nth}"));
+    command.arg(collect.get_program()).args(collect.get_args()).env("NO_PROXY", "*");
+    let ended = finish(command, b"");
+    let calls = fs::read_to_string(&trace).unwrap();
+    let injected = calls.contains("INJECTED") || calls.contains("killed by SIGKILL");
+    (ended, injected)
+}
+
+#[test]
+fn killed_or_refused_at_every_file_operation_it_loses_nothing() {
+    for fault in ["signal=SIGKILL", "error=ENOSPC", "error=EIO"] {
+        for call in CALLS {
+            let site = Site::new();
+            site.store(100, 0..5);
+            let mut arrived = Arrived::default();
+            arrived.add(&site.collect().expect(0).events(), false);
+            let mut stored = 5;
+            // Calls before the work begins (libraries, configuration) are skipped where there are many.
+            let first = if call == "openat" { 8 } else { 1 };
+            for nth in first.. {
+                site.store(50, stored..stored + 5);
+                stored += 5;
+                let (ended, injected) = collect_with_fault(&site, call, fault, nth);
+                assert_eq!(ended.stderr, "", "{call} {nth} {fault}");
+                arrived.add(&whole_lines(&ended.stdout), injected);
+                if !injected {
+                    break;
+                }
+                // The next run makes good what this one could not do, at once.
+                arrived.add(&site.collect().expect(0).events(), false);
+                arrived.expect(0..stored, &format!("{fault} at {call} {nth}\n{}", site.log()));
+            }
+            arrived.expect(0..stored, call);
+            assert!(site.state_files("spool-").is_empty(), "{call} {fault}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_cursor_is_set_aside_and_nothing_is_lost() {
+    for damage in ["", "{", "{\"position\":{\"since\":1}}\nabc\n"] {
+        let site = Site::new();
+        site.store(100, 0..10);
+        site.collect().expect(0);
+        site.store(50, 10..15);
+        fs::write(&site.state_files("cursor-")[0], damage).unwrap();
+        let ended = site.collect().expect(0);
+        assert_eq!((numbers(&ended.events()), notices(&ended.events())), (all(10..15), vec![]), "{}", site.log());
+        assert_eq!(site.state_files("corrupt-").len(), 1);
+        assert!(site.log().contains("set aside as"));
+    }
+}
+
+#[test]
+fn a_damaged_cursor_without_any_memory_goes_back_as_far_as_akamai_does_and_tells() {
+    let site = Site::new();
+    site.store(20_000, 0..10);
+    site.store(100, 10..20);
+    site.collect().expect(0);
+    fs::write(&site.state_files("cursor-")[0], "x").unwrap();
+    for file in ["health-", "seen-"] {
+        fs::remove_file(&site.state_files(file)[0]).unwrap();
+    }
+    let ended = site.collect().expect(0);
+    assert_eq!((numbers(&ended.events()), notices(&ended.events())), (all(0..20), vec!["data_gap".to_owned()]));
+}
+
+#[test]
+fn a_damaged_delivery_record_repeats_at_most_and_loses_nothing() {
+    let site = Site::new();
+    let _queue = site.bind_queue();
+    site.store(100, 0..10);
+    let mut modulesd = super::site::Modulesd::start(&site);
+    modulesd.collect().expect(0);
+    fs::write(site.state().join("delivery"), "x").unwrap();
+    assert_eq!(numbers(&modulesd.collect().expect(0).events()), all(0..10));
+    assert_eq!(modulesd.collect().expect(0).events().len(), 0);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_used_is_told_and_nothing_is_asked() {
+    let site = Site::new();
+    fs::write(site.state(), "a file").unwrap();
+    let ended = site.collect().expect(1);
+    assert_eq!(notices(&ended.events()), ["backlog"]);
+    assert!(site.akamai.seen().is_empty());
+}
+
+#[test]
+fn a_clock_that_jumped_loses_nothing() {
+    for jump in [-86_400, 86_400] {
+        let site = Site::new();
+        site.store(100, 0..10);
+        site.collect().expect(0);
+        rewrite(&site.state_files("cursor-")[0], |record| {
+            for time in ["committed_s", "caught_up_s"] {
+                record[time] = (now() + jump).into();
+            }
+        });
+        site.store(50, 10..15);
+        site.akamai.expire_offsets();
+        let mut events = site.collect().expect(0).events();
+        events.extend(site.collect().expect(0).events());
+        assert_eq!(numbers(&events), all(10..15), "{jump}: {}", site.log());
+    }
+}
+
+#[test]
+fn what_stays_of_a_run_that_died_while_it_fetched_is_no_hindrance() {
+    let site = Site::new();
+    site.store(60, 0..50);
+    site.akamai.fail([Fault::Trickle(500, Duration::from_millis(20))]);
+    let mut child = site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !site.state().exists() || site.state_files("spool-").iter().all(|path| path.extension().unwrap() != "open") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(site.state_files("spool-").iter().filter(|path| path.extension().unwrap() == "open").count(), 1);
+    assert_eq!(numbers(&pure(site.collect()).expect(0).events()), all(0..50));
+    assert!(site.state_files("spool-").is_empty());
+}
