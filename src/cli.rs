@@ -30,6 +30,7 @@ const LONG_HELP: &str = "\
 Start here:
   wazuh-akamai fetch --last 5m          one look at Akamai, events to stdout
   wazuh-akamai decode saved.ndjson      the same transformation, offline
+  wazuh-akamai status                   how the collector fares
 
 Events go to stdout, one JSON object a line; everything else goes to stderr.
 
@@ -57,6 +58,18 @@ pub enum Command {
     /// leaves out the newest 5 seconds, and keeps 12 hours.
     #[command(after_help = FETCH_EXAMPLES)]
     Fetch(FetchArgs),
+    /// Fetch a past span of time and queue it for Wazuh
+    ///
+    /// Asks for the span in slices, leaves out lines that are known to have been delivered, and puts the rest into the
+    /// spool: the next runs of the wodle hand it over. The cursor of the source stays where it is.
+    #[command(after_help = BACKFILL_EXAMPLES)]
+    Backfill(BackfillArgs),
+    /// Show how every source fares: last success, lag, what waits, what went wrong
+    ///
+    /// Ends with 0 if all is well: every enabled source succeeded within 15 minutes, nothing was lost within 24 hours, and
+    /// the spool is less than 80 % full. Else with 1.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
     /// Turn saved lines of Akamai's API into events, offline
     ///
     /// Reads files or stdin in constant memory. A line that is no event comes out inside one; the context line at the end
@@ -75,6 +88,16 @@ Examples:
   wazuh-akamai fetch --last 2h --source shop
   wazuh-akamai fetch --from 2026-11-24T06:00:00Z --to 2026-11-24T06:05:00Z
   wazuh-akamai fetch --raw > answer.ndjson";
+
+const BACKFILL_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai backfill --from 2026-11-24T06:00:00Z --to 2026-11-24T08:00:00Z
+  wazuh-akamai backfill --from 1795500000 --source shop";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai status
+  wazuh-akamai status --json | jq .sources";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:
@@ -100,6 +123,28 @@ pub struct FetchArgs {
     /// Print Akamai's lines as they come, the context line included; secrets in them are not redacted
     #[arg(long)]
     pub raw: bool,
+}
+
+/// Flags of `backfill`.
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// Begin of the span, at most 12 hours ago: Unix seconds or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: i64,
+    /// End of the span (default: 5 seconds ago)
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub to: Option<i64>,
+    /// Ask this source only (default: all that are enabled)
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `decode`.

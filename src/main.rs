@@ -27,6 +27,8 @@ fn main() -> ExitCode {
     let ended = panic::catch_unwind(|| match &cli.command {
         Command::Collect => commands::collect::run(&cli),
         Command::Fetch(args) => commands::fetch::run(&cli, args),
+        Command::Backfill(args) => commands::backfill::run(&cli, args),
+        Command::Status(args) => commands::status::run(&cli, args),
         Command::Decode(args) => commands::decode::run(&cli, args),
     });
     ended.unwrap_or(Exit::Local).into()

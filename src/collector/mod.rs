@@ -2,11 +2,13 @@
 //!
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
 //! (`page` reads it line by line); `deliver` hands the spool's lines to the wodle and records how far; `store` is what they
-//! share; `notice` makes the events that tell Wazuh what is wrong; `budget` bounds the run; `window` is the original's way,
-//! without a memory. Never writes anything but whole event lines to stdout.
+//! share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
+//! without a memory; `backfill` fetches a past span into the spool. Never writes anything but whole event lines to stdout.
 
+pub mod backfill;
 mod budget;
 mod deliver;
+mod fare;
 mod notice;
 mod page;
 mod source;
@@ -20,9 +22,11 @@ use std::time::{Duration, Instant};
 pub use self::budget::Budget;
 
 use self::deliver::Delivering;
+use self::fare::Fare;
 use self::notice::Notice;
-use self::source::{REQUEST_GAP, SourceRun, Standing, note_config};
+use self::source::{REQUEST_GAP, SourceRun, Standing};
 use self::store::Store;
+use self::window::WindowError;
 use crate::client::{AskError, Client};
 use crate::clock::unix_seconds;
 use crate::config::{Mode, Source};
@@ -30,7 +34,7 @@ use crate::exit::Exit;
 use crate::files::FileError;
 use crate::handover::Handover;
 use crate::state::delivery::{Delivery, DeliveryFile};
-use crate::state::health::{Condition, Health, HealthFile};
+use crate::state::health::Condition;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::wazuh::Wazuh;
@@ -83,8 +87,7 @@ pub fn tell_directly(condition: Condition, error: &str, mut handover: Handover) 
 struct Collector<'a> {
     store: Store,
     delivering: Delivering,
-    health_file: HealthFile,
-    health: Health,
+    fare: Fare,
     sources: Vec<(&'a Source, Result<Client, AskError>)>,
     broken: Vec<(String, Option<String>)>,
     global_error: Option<String>,
@@ -98,7 +101,7 @@ impl<'a> Collector<'a> {
         let socket = SocketId::at(&run.wazuh.queue_socket());
         let file = DeliveryFile::of(&run.state);
         match load(&run.state, &file, &run.parent, socket.as_ref()) {
-            Ok((record, health_file, health, spool)) => {
+            Ok((record, fare, spool)) => {
                 let store = Store {
                     state: run.state,
                     spool,
@@ -110,8 +113,7 @@ impl<'a> Collector<'a> {
                 Ok(Self {
                     store,
                     delivering,
-                    health_file,
-                    health,
+                    fare,
                     sources: run.sources,
                     broken: run.broken,
                     global_error: run.global_error,
@@ -125,7 +127,6 @@ impl<'a> Collector<'a> {
     }
 
     fn run(mut self) -> Exit {
-        let health_before = self.health.clone();
         let mute = self.note_mute();
         let mut exit = self.note_configuration();
         exit = exit.and(self.deliver(mute, self.budget.last_request()));
@@ -137,12 +138,7 @@ impl<'a> Collector<'a> {
         }
         self.note_trouble(mute);
         exit = exit.and(self.deliver(mute, self.started.elapsed()));
-        if self.health != health_before
-            && let Err(error) = self.store.save(|| self.health_file.save(&self.health))
-        {
-            log::error!("{error}");
-            exit = exit.and(Exit::Local);
-        }
+        exit = exit.and(self.fare.save(&self.store));
         self.store.keep_reserve();
         log::info!(
             "{events} events fetched, {} lines handed over, {} segments ({} bytes) in the spool, {:.1} s, exit {}",
@@ -158,12 +154,12 @@ impl<'a> Collector<'a> {
     /// A wodle that forwards nothing any more gets nothing. Wazuh is told through the queue socket itself, once.
     fn note_mute(&mut self) -> bool {
         let mute = self.delivering.is_mute();
-        if mute && !self.health.conditions.contains_key(&Condition::Backlog) {
+        if mute && !self.fare.health.conditions.contains_key(&Condition::Backlog) {
             let error = "Wazuh's queue socket was replaced while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
             log::error!("{error}; lines are kept");
             let told = self.wazuh.send_to_queue(Notice::began("", Condition::Backlog, error).line().as_bytes());
             match told {
-                Ok(()) => drop(self.health.begin(Condition::Backlog, unix_seconds())),
+                Ok(()) => drop(self.fare.health.begin(Condition::Backlog, unix_seconds())),
                 Err(error) => log::error!("cannot tell Wazuh through its queue socket: {error}"),
             }
         }
@@ -171,32 +167,28 @@ impl<'a> Collector<'a> {
     }
 
     fn note_configuration(&mut self) -> Exit {
-        let mut exit = Exit::Done;
-        let now = unix_seconds();
-        match &self.global_error {
-            Some(error) => {
-                exit = Exit::Config;
-                if self.health.begin(Condition::ConfigError, now) {
-                    self.store.tell(&Notice::began("", Condition::ConfigError, error));
-                }
-            }
-            None => {
-                if self.health.end(Condition::ConfigError) {
-                    self.store.tell(&Notice::recovered("", Condition::ConfigError));
-                }
-            }
-        }
-        for (name, error) in &self.broken {
+        let mut exit = if self.global_error.is_some() { Exit::Config } else { Exit::Done };
+        self.fare.note_config(&mut self.store, self.global_error.as_deref());
+        for (name, error) in std::mem::take(&mut self.broken) {
             if error.is_some() {
                 exit = exit.and(Exit::Config);
             }
-            let state = self.store.state.clone();
-            if let Err(error) = note_config(&mut self.store, &state, name, error.as_deref()) {
-                log::error!("source {name}: {error}");
-                exit = exit.and(Exit::Local);
-            }
+            exit = exit.and(self.note_source_config(&name, error.as_deref()));
         }
         exit
+    }
+
+    fn note_source_config(&mut self, name: &str, error: Option<&str>) -> Exit {
+        match Fare::of(&self.store.state, name) {
+            Ok(mut fare) => {
+                fare.note_config(&mut self.store, error);
+                fare.save(&self.store)
+            }
+            Err(error) => {
+                log::error!("source {name}: {error}");
+                Exit::Local
+            }
+        }
     }
 
     /// Hands over what is pending, within what the wodle forwards when the run has taken `elapsed`.
@@ -224,21 +216,13 @@ impl<'a> Collector<'a> {
                 Ok(client) => client,
                 Err(error) => {
                     log::error!("source {}: {error}", source.name);
-                    let state = self.store.state.clone();
-                    // That it could not be remembered is the smaller trouble.
-                    drop(note_config(&mut self.store, &state, &source.name, Some(&error.to_string())));
-                    exit = exit.and(error.exit());
+                    exit = exit.and(error.exit()).and(self.note_source_config(&source.name, Some(&error.to_string())));
                     continue;
                 }
             };
             if source.mode == Mode::Window {
                 if !mute {
-                    exit = exit.and(window::run(
-                        source,
-                        &client,
-                        &mut self.delivering.handover,
-                        self.started + self.budget.last_page(),
-                    ));
+                    exit = exit.and(self.fetch_window(source, &client));
                 }
                 continue;
             }
@@ -254,6 +238,33 @@ impl<'a> Collector<'a> {
             exit = exit.and(run.close(&mut self.store));
         }
         (exit, events)
+    }
+
+    fn fetch_window(&mut self, source: &Source, client: &Client) -> Exit {
+        let mut fare = match Fare::of(&self.store.state, &source.name) {
+            Ok(fare) => fare,
+            Err(error) => {
+                log::error!("source {}: {error}", source.name);
+                return Exit::Local;
+            }
+        };
+        let deadline = self.started + self.budget.last_page();
+        let exit = match window::run(source, client, &mut self.delivering.handover, deadline) {
+            Ok(()) => {
+                fare.succeeded(&mut self.store);
+                Exit::Done
+            }
+            Err(WindowError::Closed) => Exit::Done,
+            Err(error) => {
+                log::error!("source {}: {error}", source.name);
+                if error.exit() == Exit::Refused {
+                    fare.begin(&mut self.store, Condition::AuthFailed, &error.to_string());
+                }
+                fare.run_failed(&mut self.store, &error.to_string());
+                error.exit()
+            }
+        };
+        exit.and(fare.save(&self.store))
     }
 
     fn fetch_pages(&mut self, open: &mut [SourceRun<'_>], exit: &mut Exit) {
@@ -304,16 +315,10 @@ impl<'a> Collector<'a> {
         match self.store.trouble.take().or(full) {
             Some(error) => {
                 log::error!("{error}");
-                if self.health.begin(Condition::Backlog, unix_seconds()) {
-                    self.store.tell(&Notice::began("", Condition::Backlog, &error));
-                }
+                self.fare.begin(&mut self.store, Condition::Backlog, &error);
             }
             None if mute => {}
-            None => {
-                if self.health.end(Condition::Backlog) {
-                    self.store.tell(&Notice::recovered("", Condition::Backlog));
-                }
-            }
+            None => self.fare.end(&mut self.store, Condition::Backlog),
         }
     }
 }
@@ -324,7 +329,7 @@ fn load(
     file: &DeliveryFile,
     parent: &Parent,
     socket: Option<&SocketId>,
-) -> Result<(Delivery, HealthFile, Health, Spool), FileError> {
+) -> Result<(Delivery, Fare, Spool), FileError> {
     let mut record = match file.load()? {
         Loaded::Intact(record) => record,
         Loaded::Missing => Delivery::default(),
@@ -352,10 +357,5 @@ fn load(
         log::error!("{error}");
     }
     spool.remove_delivered(&record.delivered)?;
-    let health_file = HealthFile::of_all(state);
-    let health = match health_file.load()? {
-        Loaded::Intact(health) => health,
-        Loaded::Missing | Loaded::Corrupt => Health::default(),
-    };
-    Ok((record, health_file, health, spool))
+    Ok((record, Fare::of_all(state)?, spool))
 }

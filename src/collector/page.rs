@@ -5,9 +5,9 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use crate::files::FileError;
-use crate::siem::event::EventDecoder;
+use crate::siem::event::{EventDecoder, EventId};
 use crate::siem::page::{Context, PageLine, PageReader};
-use crate::state::seen::{SeenIds, SeenWriter};
+use crate::state::seen::SeenIds;
 use crate::state::spool::SegmentWriter;
 
 /// Lines between two looks at the clock.
@@ -35,9 +35,10 @@ pub(super) struct Page {
 }
 
 /// Where lines go.
-pub(super) struct Sink<'a, 'b> {
+pub(super) struct Sink<'a> {
     pub(super) segment: &'a mut SegmentWriter,
-    pub(super) seen: &'a mut SeenWriter<'b>,
+    /// Takes the id of every line that is kept.
+    pub(super) add_id: &'a mut dyn FnMut(EventId) -> Result<(), FileError>,
     /// Lines to leave out.
     pub(super) skip: Option<&'a SeenIds>,
     /// Bytes that the segment may have.
@@ -51,7 +52,7 @@ pub(super) struct Sink<'a, 'b> {
 pub(super) fn read_into(
     body: impl Read,
     decoder: &mut EventDecoder,
-    sink: &mut Sink<'_, '_>,
+    sink: &mut Sink<'_>,
     deadline: Instant,
 ) -> Result<Page, FileError> {
     let mut reader = PageReader::new(body);
@@ -89,7 +90,7 @@ pub(super) fn time_left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1))
 }
 
-impl Sink<'_, '_> {
+impl Sink<'_> {
     fn take(&mut self, line: &[u8], decoder: &mut EventDecoder) -> Result<(), FileError> {
         let before = self.segment.text.len();
         let id = decoder.decode_into(line, &mut self.segment.text);
@@ -98,7 +99,7 @@ impl Sink<'_, '_> {
             return Ok(());
         }
         self.segment.lines += 1;
-        self.seen.add(id)?;
+        (self.add_id)(id)?;
         self.segment.write_if_large()
     }
 }

@@ -1,10 +1,11 @@
 //! `mode = window`: the original's way. Each run asks once for the last seconds and hands the events straight over. Never
 //! remembers anything.
 
+use std::io;
 use std::time::Instant;
 
 use super::page::time_left;
-use crate::client::Client;
+use crate::client::{AskError, Client};
 use crate::clock::unix_seconds;
 use crate::config::Source;
 use crate::exit::Exit;
@@ -13,20 +14,56 @@ use crate::siem::event::EventDecoder;
 use crate::siem::page::{PageLine, PageReader};
 use crate::siem::query::{Query, Range, Window};
 
+/// Why a window did not come whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WindowError {
+    /// Akamai.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The answer broke off.
+    #[error("the answer is incomplete: {0}; set a smaller window")]
+    Incomplete(String),
+    /// stdout was closed: its reader has enough.
+    #[error("stdout was closed")]
+    Closed,
+    /// stdout is full.
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
+}
+
+impl WindowError {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Ask(error) => error.exit(),
+            Self::Incomplete(_) => Exit::Unavailable,
+            Self::Closed => Exit::Done,
+            Self::Output(_) => Exit::Local,
+        }
+    }
+}
+
+impl From<HandoverError> for WindowError {
+    fn from(error: HandoverError) -> Self {
+        match error {
+            HandoverError::Closed => Self::Closed,
+            HandoverError::Failed(error) => Self::Output(error),
+        }
+    }
+}
+
 /// Asks once.
-pub(super) fn run(source: &Source, client: &Client, handover: &mut Handover, deadline: Instant) -> Exit {
+pub(super) fn run(
+    source: &Source,
+    client: &Client,
+    handover: &mut Handover,
+    deadline: Instant,
+) -> Result<(), WindowError> {
     let window = Window::last(source.window_s, unix_seconds());
     let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
-    let answer = match client.ask(&query, 0, time_left(deadline)) {
-        Ok(answer) => answer,
-        Err(error) => {
-            log::error!("source {}: {error}", source.name);
-            return error.exit();
-        }
-    };
+    let answer = client.ask(&query, 0, time_left(deadline))?;
     let mut decoder = EventDecoder::new(source.events.clone());
     let mut page = PageReader::new(answer.body);
-    let mut line_out = Vec::new();
+    let mut event = Vec::new();
     let mut whole = false;
     let ended = loop {
         let line = match page.next_line() {
@@ -40,29 +77,14 @@ pub(super) fn run(source: &Source, client: &Client, handover: &mut Handover, dea
             Err(error) => break Some(error),
         };
         whole = false;
-        line_out.clear();
-        decoder.decode_into(line, &mut line_out);
-        if let Err(error) = handover.write_line(&line_out) {
-            return output_failed(&error);
-        }
+        event.clear();
+        decoder.decode_into(line, &mut event);
+        handover.write_line(&event)?;
     };
-    if let Err(error) = handover.flush() {
-        return output_failed(&error);
-    }
-    if ended.is_none() && whole {
-        return Exit::Done;
-    }
-    let reason = ended.map_or_else(|| "it ended without its context line".to_owned(), |error| error.to_string());
-    log::error!("source {}: the answer is incomplete: {reason}; set a smaller window", source.name);
-    Exit::Unavailable
-}
-
-fn output_failed(error: &HandoverError) -> Exit {
-    match error {
-        HandoverError::Closed => Exit::Done,
-        HandoverError::Failed(error) => {
-            log::error!("cannot write to stdout: {error}");
-            Exit::Local
-        }
+    handover.flush()?;
+    match ended {
+        Some(error) => Err(WindowError::Incomplete(error.to_string())),
+        None if whole => Ok(()),
+        None => Err(WindowError::Incomplete("it ended without its context line".into())),
     }
 }

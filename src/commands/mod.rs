@@ -1,9 +1,11 @@
 //! The commands, one file each. They print events to stdout, log everything else, and return how they ended.
 
+pub mod backfill;
 pub mod collect;
 pub mod decode;
 pub mod fetch;
 mod output;
+pub mod status;
 
 use std::path::Path;
 

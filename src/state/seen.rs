@@ -165,6 +165,11 @@ impl SeenIds {
         Self { sorted: ids }
     }
 
+    /// These and more.
+    pub fn and(&self, more: &[EventId]) -> Self {
+        Self::new([&self.sorted, more].concat())
+    }
+
     /// Whether this id is among them.
     pub fn contains(&self, id: &EventId) -> bool {
         self.sorted.binary_search(id).is_ok()

@@ -22,8 +22,8 @@ impl SourceRun<'_> {
         self.failed = Some((error.exit(), text.clone()));
         let failure = failure(error);
         match failure {
-            Failure::Busy(_) if is_too_many(error) => self.begin(store, Condition::RateLimited, &text, |_| {}),
-            Failure::Refused => self.begin(store, Condition::AuthFailed, &text, |_| {}),
+            Failure::Busy(_) if is_too_many(error) => self.fare.begin(store, Condition::RateLimited, &text),
+            Failure::Refused => self.fare.begin(store, Condition::AuthFailed, &text),
             _ => {}
         }
         match retry::after(failure, self.attempt, random()) {
@@ -33,9 +33,9 @@ impl SourceRun<'_> {
             }
             Reaction::CorrectClock(skew) => {
                 log::warn!("source {}: {text}; going on with Akamai's time", self.source.name);
-                self.health.skew_s += skew;
-                let skew_s = self.health.skew_s;
-                self.begin(store, Condition::ClockSkew, &text, |notice| notice.skew_s = Some(skew_s));
+                self.fare.health.skew_s += skew;
+                let skew_s = self.fare.health.skew_s;
+                self.fare.begin_with(store, Condition::ClockSkew, &text, |notice| notice.skew_s = Some(skew_s));
             }
             Reaction::Recover if !self.recovered => return self.recover(store, &text),
             Reaction::Recover | Reaction::GiveUp => {
@@ -104,7 +104,7 @@ impl SourceRun<'_> {
         let from = (known - OVERLAP_S).max(oldest);
         log::warn!("source {}: {why}; going on from {}", self.source.name, rfc_3339(from));
         if known < oldest {
-            self.tell_gap(store, known, oldest, why);
+            self.fare.tell_gap(store, known, oldest, why);
         }
         self.cursor.position = Position::Since(from);
         self.cursor.skip_seen = true;
@@ -112,7 +112,7 @@ impl SourceRun<'_> {
     }
 }
 
-fn failure(error: &AskError) -> Failure {
+pub(in crate::collector) fn failure(error: &AskError) -> Failure {
     match error {
         AskError::Transport(TransportError::Unreachable { .. }) => Failure::Unreachable,
         AskError::Refused(refusal) => refused(refusal),
@@ -138,7 +138,7 @@ fn is_too_many(error: &AskError) -> bool {
 }
 
 /// From 0 to 1.
-fn random() -> f64 {
+pub(in crate::collector) fn random() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness every collector waits as long: no harm.
     let _ = getrandom::fill(&mut bytes);

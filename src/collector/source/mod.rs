@@ -2,13 +2,13 @@
 //! answer moves the cursor.
 
 mod failing;
-mod telling;
 
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-pub(super) use self::telling::note_config;
+pub(super) use self::failing::{failure, random};
 
+use super::fare::Fare;
 use super::notice::Notice;
 use super::page::{self, PageEnd, Sink};
 use super::store::Store;
@@ -22,7 +22,7 @@ use crate::siem::page::Context;
 use crate::siem::query::{NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
 use crate::state::Loaded;
 use crate::state::cursor::{Cursor, CursorFile, Position};
-use crate::state::health::{Condition, Health, HealthFile};
+use crate::state::health::Condition;
 use crate::state::seen::{SeenFiles, SeenMark};
 use crate::state::spool::{Header, Lane};
 
@@ -35,9 +35,6 @@ const OVERLAP_S: i64 = 60;
 /// Seconds behind Akamai from which a source counts as lagging.
 const LAGGING_S: i64 = 900;
 
-/// A difference of two clocks that is none, in seconds: half of what Akamai tolerates.
-const CLOCK_TOLERANCE_S: i64 = 15;
-
 /// A source in a run.
 pub(super) struct SourceRun<'a> {
     pub(super) source: &'a Source,
@@ -46,9 +43,7 @@ pub(super) struct SourceRun<'a> {
     cursor_file: CursorFile,
     cursor: Cursor,
     seen: SeenFiles,
-    health_file: HealthFile,
-    pub(super) health: Health,
-    saved_health: Health,
+    fare: Fare,
     /// Not to be asked before.
     pub(super) not_before: Instant,
     /// When it was asked last.
@@ -83,12 +78,7 @@ impl<'a> SourceRun<'a> {
     pub(super) fn open(source: &'a Source, client: Client, store: &mut Store) -> Result<Self, FileError> {
         let state = store.state.clone();
         let cursor_file = CursorFile::of(&state, source);
-        let health_file = HealthFile::of(&state, &source.name);
-        let (health, is_new) = match health_file.load()? {
-            Loaded::Intact(health) => (health, false),
-            Loaded::Missing => (Health::default(), true),
-            Loaded::Corrupt => (Health::default(), false),
-        };
+        let fare = Fare::of(&state, &source.name)?;
         let mut run = Self {
             source,
             client,
@@ -104,9 +94,7 @@ impl<'a> SourceRun<'a> {
                 seen: SeenMark::default(),
             },
             cursor_file,
-            health_file,
-            saved_health: health.clone(),
-            health,
+            fare,
             not_before: Instant::now(),
             asked: None,
             attempt: 0,
@@ -118,7 +106,7 @@ impl<'a> SourceRun<'a> {
         };
         match run.cursor_file.load()? {
             Loaded::Intact(cursor) => run.cursor = Cursor { limit: cursor.limit.min(source.limit), ..cursor },
-            Loaded::Missing => run.start(store, is_new)?,
+            Loaded::Missing => run.start(store)?,
             Loaded::Corrupt => run.replace_corrupt_cursor(store)?,
         }
         store.spool.number_beyond(run.cursor.segment);
@@ -127,14 +115,14 @@ impl<'a> SourceRun<'a> {
 
     /// Now by Akamai's clock, as far as that is known.
     fn now(&self) -> i64 {
-        unix_seconds() + self.health.skew_s
+        unix_seconds() + self.fare.health.skew_s
     }
 
-    fn start(&mut self, store: &mut Store, is_new: bool) -> Result<(), FileError> {
+    fn start(&mut self, store: &mut Store) -> Result<(), FileError> {
         let now = self.now();
         let from = now - NEWEST_S - self.source.window_s;
         log::info!("source {}: no cursor yet; it starts with events from {}", self.source.name, rfc_3339(from));
-        if is_new {
+        if self.fare.is_new {
             store.tell(&Notice::new(&self.source.name, "started"));
         }
         self.cursor.position = Position::Since(from.max(now - RETENTION_S + RETENTION_MARGIN_S));
@@ -146,12 +134,12 @@ impl<'a> SourceRun<'a> {
         let aside = self.cursor_file.set_aside()?;
         let now = self.now();
         let oldest = now - RETENTION_S + RETENTION_MARGIN_S;
-        let known = self.health.committed_s.filter(|time| *time <= now);
+        let known = self.fare.health.committed_s.filter(|time| *time <= now);
         let from = known.map_or(oldest, |time| (time - OVERLAP_S).max(oldest));
         let error = format!("the cursor was damaged and is set aside as {}", aside.display());
         log::error!("source {}: {error}; going on from {}", self.source.name, rfc_3339(from));
         if known.is_none_or(|time| time < oldest) {
-            self.tell_gap(store, known.unwrap_or(oldest), oldest, &error);
+            self.fare.tell_gap(store, known.unwrap_or(oldest), oldest, &error);
         }
         self.cursor.position = Position::Since(from);
         (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
@@ -171,9 +159,9 @@ impl<'a> SourceRun<'a> {
             Position::Offset(offset) => Range::Offset(offset.clone()),
         };
         let query = Query { config_ids: self.source.config_ids.clone(), range, limit: self.cursor.limit };
-        match self.client.ask(&query, self.health.skew_s, page::time_left(deadline)) {
+        match self.client.ask(&query, self.fare.health.skew_s, page::time_left(deadline)) {
             Ok(answer) => {
-                self.note_clock(store, client::skew_s(&answer));
+                self.fare.note_clock(store, client::skew_s(&answer));
                 self.take_page(store, answer.body, asked_s, deadline)
             }
             Err(error) => self.ask_failed(store, &error),
@@ -186,7 +174,7 @@ impl<'a> SourceRun<'a> {
         let oldest = end_of_retention + RETENTION_MARGIN_S;
         match self.cursor.position {
             Position::Since(from) if from < end_of_retention + NEWEST_S => {
-                self.tell_gap(store, from, oldest, "Akamai keeps events for 12 hours only");
+                self.fare.tell_gap(store, from, oldest, "Akamai keeps events for 12 hours only");
                 self.cursor.position = Position::Since(oldest);
                 self.save_cursor(store)
             }
@@ -206,7 +194,8 @@ impl<'a> SourceRun<'a> {
         let mut segment = store.begin(&Header { source: self.source.name.clone(), asked })?;
         let mut seen = self.seen.append(self.cursor.seen)?;
         let bytes_max = store.room();
-        let mut sink = Sink { segment: &mut segment, seen: &mut seen, skip: skip.as_ref(), bytes_max };
+        let mut add_id = |id| seen.add(id);
+        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, skip: skip.as_ref(), bytes_max };
         let page = match page::read_into(body, &mut self.decoder, &mut sink, deadline) {
             Ok(page) => page,
             Err(error) => {
@@ -283,7 +272,7 @@ impl<'a> SourceRun<'a> {
         if let Err(error) = self.seen.forget_before(cursor.seen) {
             log::warn!("source {}: {error}", self.source.name);
         }
-        self.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
+        self.fare.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
         self.cursor = cursor;
         Ok(())
     }
@@ -293,28 +282,39 @@ impl<'a> SourceRun<'a> {
             Err(reason) => {
                 let error =
                     format!("the answer is incomplete even at a limit of {} events: {reason}", self.cursor.limit);
-                self.begin(store, Condition::Truncated, &error, |_| {});
+                self.fare.begin(store, Condition::Truncated, &error);
                 self.page_failed(error);
             }
             Ok(standing) => {
                 self.standing = standing;
-                self.succeeded(store);
+                self.fare.succeeded(store);
+                (self.attempt, self.failed, self.not_before) = (0, None, Instant::now());
                 if lacking > 0 {
                     let error = format!("Akamai counts {lacking} events more than it sent, twice; they are given up");
                     log::error!("source {}: {error}", self.source.name);
-                    self.begin(store, Condition::Truncated, &error, |_| {});
+                    self.fare.begin(store, Condition::Truncated, &error);
                 } else {
-                    self.end(store, Condition::Truncated);
+                    self.fare.end(store, Condition::Truncated);
                 }
                 let lag_s = asked_s - self.cursor.caught_up_s;
                 if lag_s > LAGGING_S {
                     let error = format!("events of the last {lag_s} s are still at Akamai");
-                    self.begin(store, Condition::Lagging, &error, |notice| notice.lag_s = Some(lag_s));
+                    self.fare.begin_with(store, Condition::Lagging, &error, |notice| notice.lag_s = Some(lag_s));
                 } else {
-                    self.end(store, Condition::Lagging);
+                    self.fare.end(store, Condition::Lagging);
                 }
             }
         }
+    }
+
+    /// At the end of a run: what became of the source is remembered and told. Returns how it ended.
+    pub(super) fn close(&mut self, store: &mut Store) -> Exit {
+        let mut exit = Exit::Done;
+        if let Some((failed, error)) = self.failed.take() {
+            exit = failed;
+            self.fare.run_failed(store, &error);
+        }
+        exit.and(self.fare.save(store))
     }
 
     fn save_cursor(&self, store: &Store) -> Result<(), FileError> {

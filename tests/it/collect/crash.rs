@@ -13,7 +13,7 @@ use super::site::{Site, notices, numbers, pure};
 use crate::loopback::{Fault, Settings, now};
 use crate::program::{Ended, finish};
 
-/// Runs that are killed at a random moment.
+/// Runs that are killed at a random moment, unless `scripts/stress` wants more.
 const KILLS: u64 = 50;
 
 /// System calls that change files or the output.
@@ -68,12 +68,13 @@ fn killed_at_random_moments_it_loses_nothing() {
     let mut arrived = Arrived::default();
     arrived.add(&site.collect().expect(0).events(), false);
     let mut stored = 1;
-    for kill in 0..KILLS {
+    let kills = std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    for kill in 0..kills {
         site.store(50, stored..stored + 40);
         stored += 40;
         let child = site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // From before the first file is opened to after the last line is written.
-        std::thread::sleep(Duration::from_micros((kill * 7_919) % 45_000));
+        std::thread::sleep(Duration::from_micros((kill * 7_919) % 45_000 + kill % 97));
         let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         let output = child.wait_with_output().unwrap();

@@ -2,6 +2,7 @@
 
 mod crash;
 mod delivery;
+mod others;
 mod recovery;
 mod runs;
 pub mod site;

@@ -1,0 +1,247 @@
+//! `status`: how the collector fares, from what it remembers. Never asks Akamai, never writes a file.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::load_config;
+use crate::cli::{Cli, StatusArgs};
+use crate::clock::{rfc_3339, unix_seconds};
+use crate::config::{Mode, Source, SourceEntry, SourceState};
+use crate::exit::Exit;
+use crate::files::FileError;
+use crate::state::cursor::CursorFile;
+use crate::state::delivery::{DeliveryFile, Progress};
+use crate::state::health::{Health, HealthFile};
+use crate::state::spool::{Lane, Segment, Spool};
+use crate::state::{Loaded, StateFolder};
+
+/// Seconds within which every source must have succeeded.
+const SUCCESS_S_MAX: i64 = 900;
+
+/// Seconds for which a loss makes a source unhealthy.
+const GAP_S_MAX: i64 = 86_400;
+
+/// The share of the spool's limit from which it is unhealthy, in percent.
+const SPOOL_PERCENT_MAX: u64 = 80;
+
+/// What is known of one source.
+struct Standing {
+    name: String,
+    problems: Vec<String>,
+    last_success: Option<i64>,
+    lag_s: Option<i64>,
+    cursor_age_s: Option<i64>,
+    pending: Pending,
+    last_error: Option<(i64, String)>,
+    states: Vec<&'static str>,
+}
+
+/// Lines that wait.
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    events: u64,
+    bytes: u64,
+}
+
+/// Runs the command.
+pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
+    let config = match load_config(&cli.config_file()) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let state = StateFolder::at(&config.global.state_dir);
+    let now = unix_seconds();
+    let (pending, spool_bytes) = match pending(&state) {
+        Ok(pending) => pending,
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => (HashMap::new(), 0),
+        Err(error) => {
+            log::error!("{error}");
+            return Exit::Local;
+        }
+    };
+    let mut sources = Vec::new();
+    for entry in config.sources.iter().filter(|entry| !matches!(entry.state, SourceState::Disabled)) {
+        match standing(&state, entry, pending.get(&entry.name).copied().unwrap_or_default(), now) {
+            Ok(standing) => sources.push(standing),
+            Err(error) => {
+                log::error!("{error}");
+                return Exit::Local;
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    if spool_bytes >= config.global.spool_bytes_max / 100 * SPOOL_PERCENT_MAX {
+        problems.push(format!("the spool holds {spool_bytes} of {} bytes", config.global.spool_bytes_max));
+    }
+    if let Ok(Loaded::Intact(health)) = HealthFile::of_all(&state).load() {
+        problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
+    }
+    let healthy = problems.is_empty() && sources.iter().all(|source| source.problems.is_empty());
+    let report = if args.json {
+        format!("{:#}\n", as_json(&sources, &problems, spool_bytes, config.global.spool_bytes_max, healthy))
+    } else {
+        as_text(&sources, &problems, spool_bytes, config.global.spool_bytes_max, healthy, now)
+    };
+    match io::stdout().write_all(report.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            log::error!("cannot write to stdout: {error}");
+            Exit::Local
+        }
+        _ if healthy => Exit::Done,
+        _ => Exit::Local,
+    }
+}
+
+/// What waits in the spool, by source, and the bytes that the spool takes.
+fn pending(state: &StateFolder) -> Result<(HashMap<String, Pending>, u64), FileError> {
+    let spool = Spool::look(state)?;
+    let delivered = match DeliveryFile::of(state).load()? {
+        Loaded::Intact(record) => record.batch.map_or(record.delivered, |batch| batch.to),
+        Loaded::Missing | Loaded::Corrupt => Progress::default(),
+    };
+    let mut pending: HashMap<String, Pending> = HashMap::new();
+    for segment in spool.segments.iter().filter(|segment| segment.lane == Lane::Events) {
+        let mark = segment.lane.mark(&delivered);
+        if segment.number < mark.segment {
+            continue;
+        }
+        let begun = if segment.number == mark.segment { mark.byte.min(segment.bytes) } else { 0 };
+        if begun == segment.bytes {
+            continue;
+        }
+        let name = segment.header()?.map(|header| header.source).unwrap_or_default();
+        let of_source = pending.entry(name).or_default();
+        of_source.events += remaining_lines(segment, begun)?;
+        of_source.bytes += segment.bytes - begun;
+    }
+    Ok((pending, spool.bytes()))
+}
+
+/// Lines of a segment behind the byte up to which it was handed over.
+fn remaining_lines(segment: &Segment, begun: u64) -> Result<u64, FileError> {
+    if begun == 0 {
+        return Ok(segment.lines);
+    }
+    let mut file = std::fs::File::open(&segment.path).map_err(FileError::of("open", &segment.path))?;
+    io::Seek::seek(&mut file, io::SeekFrom::Start(begun)).map_err(FileError::of("read", &segment.path))?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut lines = 0;
+    loop {
+        match io::Read::read(&mut file, &mut buffer).map_err(FileError::of("read", &segment.path))? {
+            0 => return Ok(lines),
+            read => lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64,
+        }
+    }
+}
+
+fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64) -> Result<Standing, FileError> {
+    let health = match HealthFile::of(state, &entry.name).load()? {
+        Loaded::Intact(health) => health,
+        Loaded::Missing | Loaded::Corrupt => Health::default(),
+    };
+    let mut problems = Vec::new();
+    let (mut lag_s, mut cursor_age_s) = (None, None);
+    match &entry.state {
+        SourceState::Ready(source) => note_cursor(state, source, now, &mut lag_s, &mut cursor_age_s, &mut problems)?,
+        SourceState::NotConfigured(keys) => problems.push(format!("not configured yet: {}", keys.join(", "))),
+        SourceState::Invalid(errors) => problems.extend(errors.iter().map(ToString::to_string)),
+        SourceState::Disabled => {}
+    }
+    match health.last_success_s {
+        None => problems.push("it has not succeeded yet".into()),
+        Some(time) if now - time > SUCCESS_S_MAX => {
+            problems.push(format!("its last success was {} s ago", now - time));
+        }
+        Some(_) => {}
+    }
+    if let Some((from, to, _)) = health.last_gap.filter(|(_, _, noticed)| now - noticed <= GAP_S_MAX) {
+        problems.push(format!("events from {} to {} were lost", rfc_3339(from), rfc_3339(to)));
+    }
+    Ok(Standing {
+        name: entry.name.clone(),
+        problems,
+        last_success: health.last_success_s,
+        lag_s,
+        cursor_age_s,
+        pending,
+        last_error: health.last_error,
+        states: health.conditions.keys().map(|condition| condition.word()).collect(),
+    })
+}
+
+fn note_cursor(
+    state: &StateFolder,
+    source: &Source,
+    now: i64,
+    lag_s: &mut Option<i64>,
+    age_s: &mut Option<i64>,
+    problems: &mut Vec<String>,
+) -> Result<(), FileError> {
+    match CursorFile::of(state, source).load()? {
+        Loaded::Intact(cursor) => {
+            *lag_s = Some((now - cursor.caught_up_s).max(0));
+            *age_s = Some((now - cursor.committed_s).max(0));
+        }
+        Loaded::Corrupt => problems.push("its cursor is damaged; the next run goes on by time".into()),
+        Loaded::Missing if source.mode == Mode::Window => {}
+        Loaded::Missing => problems.push("it has no cursor yet: collect has not run".into()),
+    }
+    Ok(())
+}
+
+fn as_json(sources: &[Standing], problems: &[String], spool_bytes: u64, spool_max: u64, healthy: bool) -> Value {
+    let sources: Vec<Value> = sources
+        .iter()
+        .map(|source| {
+            json!({
+                "source": source.name,
+                "healthy": source.problems.is_empty(),
+                "problems": source.problems,
+                "last_success": source.last_success.map(rfc_3339),
+                "lag_seconds": source.lag_s,
+                "cursor_age_seconds": source.cursor_age_s,
+                "pending_events": source.pending.events,
+                "pending_bytes": source.pending.bytes,
+                "last_error": source.last_error.as_ref().map(|(time, text)| json!({"time": rfc_3339(*time), "text": text})),
+                "states": source.states,
+            })
+        })
+        .collect();
+    json!({"healthy": healthy, "problems": problems, "spool_bytes": spool_bytes, "spool_max_bytes": spool_max, "sources": sources})
+}
+
+fn as_text(
+    sources: &[Standing],
+    problems: &[String],
+    spool_bytes: u64,
+    spool_max: u64,
+    healthy: bool,
+    now: i64,
+) -> String {
+    let ago = |seconds: Option<i64>| seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds} s"));
+    let mut text = format!("{}\n", if healthy { "healthy" } else { "NOT HEALTHY" });
+    for problem in problems {
+        text += &format!("  {problem}\n");
+    }
+    text += &format!("spool         {spool_bytes} of {spool_max} bytes\n");
+    for source in sources {
+        text += &format!("\n{}\n", source.name);
+        for problem in &source.problems {
+            text += &format!("  PROBLEM       {problem}\n");
+        }
+        let success = source.last_success.map(|time| format!("{} ({} s ago)", rfc_3339(time), now - time));
+        text += &format!("  last success  {}\n", success.as_deref().unwrap_or("never"));
+        text += &format!("  lag           {}\n", ago(source.lag_s));
+        text += &format!("  cursor age    {}\n", ago(source.cursor_age_s));
+        text += &format!("  pending       {} events, {} bytes\n", source.pending.events, source.pending.bytes);
+        if let Some((time, error)) = &source.last_error {
+            text += &format!("  last error    {}: {error}\n", rfc_3339(*time));
+        }
+        if !source.states.is_empty() {
+            text += &format!("  states        {}\n", source.states.join(", "));
+        }
+    }
+    text
+}
