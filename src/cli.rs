@@ -35,9 +35,9 @@ Start here:
 Events go to stdout, one JSON object a line; everything else goes to stderr.
 
 Exit codes:
-  0  done, also when there was nothing new
-  1  local failure: disk, unreadable file, a bug
-  2  wrong usage
+  0  done, also when there was nothing new; collect: also when another one is running or nothing is configured yet
+  1  local failure: disk, state, unreadable file, a bug; status: not healthy
+  2  wrong usage; collect on a terminal
   3  configuration invalid, or not filled in yet
   4  Akamai refused: 400, 401, 403, 404, clock
   5  Akamai unreachable, 429 or 5xx, or an incomplete answer

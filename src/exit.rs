@@ -23,9 +23,9 @@ pub enum Exit {
 /// Every exit code with its meaning, as shown in `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done, also when there was nothing new
-  1  local failure: disk, unreadable file, a bug
-  2  wrong usage
+  0  done, also when there was nothing new; collect: also when another one is running or nothing is configured yet
+  1  local failure: disk, state, unreadable file, a bug; status: not healthy
+  2  wrong usage; collect on a terminal
   3  configuration invalid, or not filled in yet
   4  Akamai refused: 400, 401, 403, 404, clock
   5  Akamai unreachable, 429 or 5xx, or an incomplete answer

@@ -54,6 +54,8 @@ pub struct Run<'a> {
     pub global_error: Option<String>,
     /// Who runs us.
     pub parent: Parent,
+    /// Wazuh's queue socket, if there is one.
+    pub socket: Option<SocketId>,
     /// The Wazuh around us.
     pub wazuh: Wazuh,
     /// Bounds of the run.
@@ -98,9 +100,8 @@ struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     fn open(run: Run<'a>) -> Result<Self, (FileError, Handover)> {
-        let socket = SocketId::at(&run.wazuh.queue_socket());
         let file = DeliveryFile::of(&run.state);
-        match load(&run.state, &file, &run.parent, socket.as_ref()) {
+        match load(&run.state, &file, &run.parent, run.socket.as_ref()) {
             Ok((record, fare, spool)) => {
                 let store = Store {
                     state: run.state,
@@ -109,7 +110,7 @@ impl<'a> Collector<'a> {
                     direct: Vec::new(),
                     trouble: None,
                 };
-                let delivering = Delivering::new(file, record, run.parent, socket, run.handover);
+                let delivering = Delivering::new(file, record, run.parent, run.socket, run.handover);
                 Ok(Self {
                     store,
                     delivering,
@@ -304,8 +305,7 @@ impl<'a> Collector<'a> {
 
     /// What cannot be stored stops all fetching: the next page would fare no better.
     fn local_failure(&mut self, source: &str, error: &FileError) -> Exit {
-        log::error!("source {source}: {error}");
-        self.store.trouble = Some(error.to_string());
+        self.store.trouble = Some(format!("source {source}: {error}"));
         Exit::Local
     }
 

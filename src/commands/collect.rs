@@ -20,7 +20,7 @@ use crate::handover::{Handover, LineGuard};
 use crate::state::StateFolder;
 use crate::state::health::Condition;
 use crate::wazuh::Wazuh;
-use crate::wodle::Parent;
+use crate::wodle::{Parent, SocketId};
 use crate::{logger, privileges};
 
 /// Time that a line on its way has when a signal ends the process, in milliseconds.
@@ -47,6 +47,7 @@ pub fn run(cli: &Cli) -> Exit {
     start_log(cli, &config.global);
     let parent = Parent::of_this_process();
     let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
+    let socket = SocketId::at(&wazuh.queue_socket());
     if let Some(LoadError::Missing { .. }) = unusable {
         log::info!("not configured yet: there is no {}", file.display());
         return Exit::Done;
@@ -96,6 +97,7 @@ pub fn run(cli: &Cli) -> Exit {
         broken,
         global_error,
         parent,
+        socket,
         wazuh,
         budget,
         started,

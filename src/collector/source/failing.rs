@@ -80,7 +80,8 @@ impl SourceRun<'_> {
         self.halve_limit(store)
     }
 
-    fn halve_limit(&mut self, store: &Store) -> Result<(), FileError> {
+    /// The next page is smaller; each whole page makes it larger again.
+    pub(super) fn halve_limit(&mut self, store: &Store) -> Result<(), FileError> {
         self.cursor.limit = (self.cursor.limit / 2).max(LIMIT_MIN.min(self.source.limit));
         self.save_cursor(store)
     }

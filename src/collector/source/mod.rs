@@ -200,6 +200,10 @@ impl<'a> SourceRun<'a> {
             Ok(page) => page,
             Err(error) => {
                 segment.discard();
+                if error.is_no_space() {
+                    // A smaller page may find room.
+                    self.halve_limit(store)?;
+                }
                 return Err(error);
             }
         };
@@ -209,7 +213,7 @@ impl<'a> SourceRun<'a> {
         };
         let at_floor = self.cursor.limit <= LIMIT_MIN.min(self.source.limit);
         let accept = match &page.end {
-            PageEnd::Whole(_) => lacking == 0 || at_floor || self.shortfall == Some(lacking),
+            PageEnd::Whole(_) => lacking == 0 || self.shortfall.is_some_and(|before| before == lacking || at_floor),
             PageEnd::Incomplete(_) => at_floor && segment.lines > 0,
             PageEnd::Expired | PageEnd::NoRoom => false,
         };

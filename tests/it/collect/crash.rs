@@ -70,8 +70,8 @@ fn killed_at_random_moments_it_loses_nothing() {
     let mut stored = 1;
     let kills = std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     for kill in 0..kills {
-        site.store(50, stored..stored + 40);
-        stored += 40;
+        site.store(50, stored..stored + 10);
+        stored += 10;
         let child = site.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // From before the first file is opened to after the last line is written.
         std::thread::sleep(Duration::from_micros((kill * 7_919) % 45_000 + kill % 97));
@@ -81,9 +81,15 @@ fn killed_at_random_moments_it_loses_nothing() {
         assert!(output.stderr.is_empty());
         arrived.add(&whole_lines(&output.stdout), output.status.code().is_none());
     }
-    arrived.add(&site.collect().expect(0).events(), false);
+    // What piled up is more than one run may hand over.
+    loop {
+        let events = site.collect().expect(0).events();
+        if events.is_empty() {
+            break;
+        }
+        arrived.add(&events, false);
+    }
     arrived.expect(0..stored, "the kills");
-    assert_eq!(site.collect().expect(0).events().len(), 0);
     assert!(site.state_files("spool-").is_empty());
 }
 
