@@ -142,7 +142,8 @@ impl Backfill<'_> {
             Ok(())
         };
         let bytes_max = self.spool_bytes_max.saturating_sub(spool.bytes());
-        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, skip: Some(skip), bytes_max };
+        let load_bursts = &|| None;
+        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(skip), bytes_max };
         let deadline = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
         let page = match page::read_into(answer.body, &mut decoder, &mut sink, deadline) {
             Ok(page) => page,

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use crate::files::FileError;
-use crate::siem::event::{EventDecoder, EventId};
+use crate::siem::event::{Bursts, EventDecoder, EventId};
 use crate::siem::page::{Context, PageLine, PageReader};
 use crate::state::seen::SeenIds;
 use crate::state::spool::SegmentWriter;
@@ -39,6 +39,8 @@ pub(super) struct Sink<'a> {
     pub(super) segment: &'a mut SegmentWriter,
     /// Takes the id of every line that is kept.
     pub(super) add_id: &'a mut dyn FnMut(EventId) -> Result<(), FileError>,
+    /// Gives the burst counters when the first event comes; none for events that do not count.
+    pub(super) load_bursts: &'a dyn Fn() -> Option<Bursts>,
     /// Lines to leave out.
     pub(super) skip: Option<&'a SeenIds>,
     /// Bytes that the segment may have.
@@ -92,12 +94,11 @@ pub(super) fn time_left(deadline: Instant) -> Duration {
 
 impl Sink<'_> {
     fn take(&mut self, line: &[u8], decoder: &mut EventDecoder) -> Result<(), FileError> {
-        let before = self.segment.text.len();
-        let id = decoder.decode_into(line, &mut self.segment.text);
-        if self.skip.is_some_and(|seen| seen.contains(&id)) {
-            self.segment.text.truncate(before);
-            return Ok(());
+        if decoder.bursts.is_none() {
+            decoder.bursts = (self.load_bursts)();
         }
+        let is_known = |id: &EventId| self.skip.is_some_and(|seen| seen.contains(id));
+        let Some(id) = decoder.decode_new_into(line, is_known, &mut self.segment.text) else { return Ok(()) };
         self.segment.lines += 1;
         (self.add_id)(id)?;
         self.segment.write_if_large()

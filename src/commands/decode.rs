@@ -9,7 +9,7 @@ use super::{load_config, ready};
 use crate::cli::{Cli, DecodeArgs};
 use crate::config::{EVENT_LINE_BYTES, REDACT_HEADERS};
 use crate::exit::Exit;
-use crate::siem::event::{EventDecoder, EventSettings};
+use crate::siem::event::{Bursts, EventDecoder, EventSettings};
 use crate::siem::page::{PageLine, PageReader};
 
 enum Failure {
@@ -24,6 +24,7 @@ pub fn run(cli: &Cli, args: &DecodeArgs) -> Exit {
         Err(exit) => return exit,
     };
     let mut decoder = EventDecoder::new(settings);
+    decoder.bursts = Some(Bursts::default());
     let mut output = Output::new();
     let stdin = [Path::new("-").to_owned()];
     let files = if args.files.is_empty() { &stdin[..] } else { &args.files };

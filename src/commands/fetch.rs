@@ -10,7 +10,7 @@ use crate::client::{AskError, Client};
 use crate::clock::{rfc_3339, unix_seconds};
 use crate::config::Source;
 use crate::exit::Exit;
-use crate::siem::event::EventDecoder;
+use crate::siem::event::{Bursts, EventDecoder};
 use crate::siem::page::{Context, PageLine, PageReader};
 use crate::siem::query::{Query, RETENTION_S, Range, Window};
 use crate::transport::ANSWER_S_MAX;
@@ -107,6 +107,7 @@ fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output) -> Res
     let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
     let answer = Client::new(source)?.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX))?;
     let mut decoder = EventDecoder::new(source.events.clone());
+    decoder.bursts = Some(Bursts::default());
     let mut page = PageReader::new(answer.body);
     let mut events = 0;
     let mut reported = Instant::now();

@@ -47,6 +47,9 @@ pub struct Cursor {
     pub skip_seen: bool,
     /// How many of the ids seen belong to what came before `position`.
     pub seen: SeenMark,
+    /// Which generation of the burst counters belongs to what came before `position`.
+    #[serde(default)]
+    pub bursts: u64,
 }
 
 /// Where a source's cursor is kept.

@@ -1,6 +1,7 @@
 //! What `collect` remembers between runs, all in one folder: one file each for every source's cursor and health, the ids of
 //! lines it has seen, how far lines were delivered, and the spool. Never decides anything.
 
+pub mod bursts;
 pub mod cursor;
 pub mod delivery;
 pub mod health;

@@ -296,6 +296,7 @@ mod tests {
             limit: 10,
             skip_seen: false,
             seen: SeenMark::default(),
+            bursts: 0,
         }
     }
 

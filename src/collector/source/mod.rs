@@ -21,6 +21,7 @@ use crate::siem::event::EventDecoder;
 use crate::siem::page::Context;
 use crate::siem::query::{NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
 use crate::state::Loaded;
+use crate::state::bursts::BurstFiles;
 use crate::state::cursor::{Cursor, CursorFile, Position};
 use crate::state::health::Condition;
 use crate::state::seen::{SeenFiles, SeenMark};
@@ -43,6 +44,7 @@ pub(super) struct SourceRun<'a> {
     cursor_file: CursorFile,
     cursor: Cursor,
     seen: SeenFiles,
+    bursts: BurstFiles,
     fare: Fare,
     /// Not to be asked before.
     pub(super) not_before: Instant,
@@ -84,6 +86,7 @@ impl<'a> SourceRun<'a> {
             client,
             decoder: EventDecoder::new(source.events.clone()),
             seen: SeenFiles::of(&state, &cursor_file.key),
+            bursts: BurstFiles::of(&state, &cursor_file.key),
             cursor: Cursor {
                 position: Position::Since(0),
                 committed_s: 0,
@@ -92,6 +95,7 @@ impl<'a> SourceRun<'a> {
                 limit: source.limit,
                 skip_seen: false,
                 seen: SeenMark::default(),
+                bursts: 0,
             },
             cursor_file,
             fare,
@@ -195,11 +199,13 @@ impl<'a> SourceRun<'a> {
         let mut seen = self.seen.append(self.cursor.seen)?;
         let bytes_max = store.room();
         let mut add_id = |id| seen.add(id);
-        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, skip: skip.as_ref(), bytes_max };
+        let load_bursts = &|| Some(self.bursts.load(self.cursor.bursts));
+        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: skip.as_ref(), bytes_max };
         let page = match page::read_into(body, &mut self.decoder, &mut sink, deadline) {
             Ok(page) => page,
             Err(error) => {
                 segment.discard();
+                self.decoder.bursts = None;
                 if error.is_no_space() {
                     // A smaller page may find room.
                     self.halve_limit(store)?;
@@ -220,6 +226,7 @@ impl<'a> SourceRun<'a> {
         self.shortfall = (lacking > 0).then_some(lacking);
         if !accept {
             segment.discard();
+            self.decoder.bursts = None;
             return self.page_refused(store, page.end, page.received, lacking, at_floor);
         }
         let lines = segment.lines;
@@ -228,6 +235,7 @@ impl<'a> SourceRun<'a> {
             let sealed = segment.seal(Lane::Events)?;
             cursor.segment = sealed.number;
             store.spool.add(sealed);
+            cursor.bursts = self.save_bursts(store);
         } else {
             segment.discard();
         }
@@ -238,6 +246,7 @@ impl<'a> SourceRun<'a> {
         };
         cursor.skip_seen |= outcome.is_err();
         if let Err(error) = self.commit(store, cursor) {
+            self.decoder.bursts = None;
             // Whether the cursor moved is not known: the next run looks, and takes the segment or asks again.
             if lines > 0 {
                 store.spool.segments.pop();
@@ -271,9 +280,24 @@ impl<'a> SourceRun<'a> {
         Standing::Drained
     }
 
+    /// Saves the burst counters as they are behind the page; returns the generation that counts then. Without them bursts
+    /// go unmarked, which is no reason to hold events back.
+    fn save_bursts(&self, store: &Store) -> u64 {
+        let generation = self.cursor.bursts + 1;
+        let Some(bursts) = &self.decoder.bursts else { return self.cursor.bursts };
+        match store.save(|| self.bursts.save(generation, bursts)) {
+            Ok(()) => generation,
+            Err(error) => {
+                log::warn!("source {}: {error}; bursts are counted as before this page", self.source.name);
+                self.cursor.bursts
+            }
+        }
+    }
+
     fn commit(&mut self, store: &mut Store, cursor: Cursor) -> Result<(), FileError> {
         store.save(|| self.cursor_file.save(&cursor))?;
-        if let Err(error) = self.seen.forget_before(cursor.seen) {
+        let forgotten = self.seen.forget_before(cursor.seen).and_then(|()| self.bursts.keep_only(cursor.bursts));
+        if let Err(error) = forgotten {
             log::warn!("source {}: {error}", self.source.name);
         }
         self.fare.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));

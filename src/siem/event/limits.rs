@@ -16,6 +16,8 @@ const KEPT: &[&[&str]] = &[
     &["akamai", "event_id"],
     &["akamai", "verdict"],
     &["akamai", "category"],
+    &["akamai", "attack_group"],
+    &["akamai", "burst"],
     &["akamai", "truncated"],
 ];
 

@@ -10,9 +10,9 @@ use super::top_level::action_into;
 
 /// The meaning of an event.
 pub(super) struct Meaning {
-    verdict: Verdict,
-    category: Category,
-    group: Option<AttackGroup>,
+    pub(super) verdict: Verdict,
+    pub(super) category: Category,
+    pub(super) group: Option<AttackGroup>,
     groups: Vec<AttackGroup>,
 }
 

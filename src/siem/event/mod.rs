@@ -5,10 +5,12 @@
 //! 1. `siem::json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`).
 //! 2. `members` finds each field; the table in `fields` says how it is encoded.
 //! 3. `rule_lists` decodes the triggered rules, `meaning` and `classify` say what they mean.
+//!    `burst` counts them, where that is wanted.
 //! 4. `top_level` makes the fields that Wazuh looks for (srcip, url, action …).
 //! 5. `objects` writes Akamai's own objects, decoded (`headers` finds the secrets in them).
 //! 6. The `akamai` object ends the line; `limits` cuts the rare line that is too long for Wazuh.
 
+mod burst;
 mod classify;
 mod emit;
 mod fields;
@@ -23,6 +25,9 @@ mod unparsed;
 
 use sha2::{Digest, Sha256};
 
+pub use self::burst::Bursts;
+
+use self::burst::Counted;
 use self::classify::Category;
 use self::emit::{Emit, EmitMemory, Key};
 use self::fields::{Encoding, KnownField};
@@ -54,14 +59,16 @@ pub struct EventSettings {
     pub redact_headers: Vec<String>,
 }
 
-/// Turns lines into events. Holds memory that is used again from line to line, and nothing else: the same line always
-/// gives the same event.
+/// Turns lines into events. Holds memory that is used again from line to line and, where bursts are counted, the counters;
+/// but for those the same line always gives the same event.
 #[derive(Debug)]
 pub struct EventDecoder {
     settings: EventSettings,
     tape: Tape,
     resolved: Resolved,
     lists: RuleLists,
+    /// Where bursts are counted.
+    pub bursts: Option<Bursts>,
     memory: Memory,
 }
 
@@ -83,6 +90,7 @@ impl EventDecoder {
             tape: Tape::default(),
             resolved: Resolved::default(),
             lists: RuleLists::default(),
+            bursts: None,
             memory: Memory::default(),
         }
     }
@@ -90,8 +98,29 @@ impl EventDecoder {
     /// Appends the event of `line` (without its line end) to `out`: exactly one JSON object and a line end, within the
     /// limits, whatever the bytes. Returns the line's id.
     pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) -> EventId {
-        let start = out.len();
         let id = event_id(line);
+        self.decode(line, id, out);
+        id
+    }
+
+    /// The same, unless `is_known` says of the line's id that the event has come before: then nothing is written and
+    /// nothing counted.
+    pub fn decode_new_into(
+        &mut self,
+        line: &[u8],
+        is_known: impl FnOnce(&EventId) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Option<EventId> {
+        let id = event_id(line);
+        if is_known(&id) {
+            return None;
+        }
+        self.decode(line, id, out);
+        Some(id)
+    }
+
+    fn decode(&mut self, line: &[u8], id: EventId, out: &mut Vec<u8>) {
+        let start = out.len();
         let event_id = digits(&id);
         match self.tape.scan(line) {
             Ok(()) => self.write_event(line, &event_id, out),
@@ -103,12 +132,11 @@ impl EventDecoder {
             out.extend_from_slice(&fitted);
         }
         out.push(b'\n');
-        id
     }
 
     fn write_event(&mut self, line: &[u8], event_id: &str, out: &mut Vec<u8>) {
-        let Self { settings, tape, resolved, lists, memory: Memory { emit, objects, texts, action, url, user_agent } } =
-            self;
+        let Self { settings, tape, resolved, lists, bursts, memory } = self;
+        let Memory { emit, objects, texts, action, url, user_agent } = memory;
         let members = Members::resolve(line, tape, resolved);
         members.read_rule_lists(lists, &mut texts[0]);
         let meaning = Meaning::of(&members, lists, texts, action);
@@ -139,6 +167,9 @@ impl EventDecoder {
         emit.own("event_id", event_id);
         meaning.write(&mut emit);
         let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
+        if let Some(bursts) = bursts {
+            count_burst(bursts, &members, &meaning, &host, texts, &mut emit);
+        }
         if !host.is_empty() {
             emit.own("host", host.as_slice());
         }
@@ -219,6 +250,26 @@ fn write_top_level(
     copy(emit, "id", KnownField::REQUEST_ID);
     copy(emit, "srcuser", KnownField::USERNAME);
     copy(emit, "dstuser", KnownField::ORIGIN_USER_ID);
+}
+
+/// Counts the event and marks it if it completes a burst. One without a time cannot be counted.
+fn count_burst(
+    bursts: &mut Bursts,
+    members: &Members<'_>,
+    meaning: &Meaning,
+    host: &[u8],
+    texts: &mut [Vec<u8>; 2],
+    emit: &mut Emit<'_>,
+) {
+    let start = members.text(KnownField::START, texts).bytes;
+    let Some(time_ms) = top_level::unix_milliseconds(start) else { return };
+    let source = top_level::source_ip(members.text(KnownField::CLIENT_IP, texts).bytes);
+    let Meaning { verdict, category, group, .. } = *meaning;
+    let mut words = String::new();
+    bursts.count(&Counted { time_ms, source, host, verdict, category, group }, &mut words);
+    if !words.is_empty() {
+        emit.own("burst", words.as_str());
+    }
 }
 
 fn url_into(members: &Members<'_>, url: &mut Vec<u8>) -> bool {

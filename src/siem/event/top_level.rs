@@ -6,6 +6,9 @@ use std::net::IpAddr;
 /// Longest `url`, in bytes. It repeats what `httpMessage` holds whole; Akamai's edge takes URLs of 8 KB.
 pub(super) const URL_BYTES_MAX: usize = 8_192;
 
+/// The last time that RFC 3339 can write, in Unix milliseconds.
+const TIME_MS_MAX: i64 = 253_402_300_799_999;
+
 /// The address if it is one, of either version.
 pub(super) fn source_ip(client_ip: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(client_ip).ok()?.trim();
@@ -15,6 +18,12 @@ pub(super) fn source_ip(client_ip: &[u8]) -> Option<&str> {
 /// RFC 3339 with milliseconds from Akamai's epoch seconds, which may have a fraction. Wazuh's index takes this form only:
 /// epoch seconds would be read as milliseconds.
 pub(super) fn timestamp(start: &[u8]) -> Option<String> {
+    let instant = jiff::Timestamp::from_millisecond(unix_milliseconds(start)?).ok()?;
+    Some(format!("{instant:.3}"))
+}
+
+/// Unix milliseconds from Akamai's epoch seconds, which may have a fraction.
+pub(super) fn unix_milliseconds(start: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(start).ok()?.trim();
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -23,9 +32,7 @@ pub(super) fn timestamp(start: &[u8]) -> Option<String> {
     }
     let milliseconds: i64 =
         fraction.bytes().chain(*b"00").take(3).fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    let instant =
-        jiff::Timestamp::from_millisecond(seconds.parse::<i64>().ok()?.checked_mul(1000)? + milliseconds).ok()?;
-    Some(format!("{instant:.3}"))
+    seconds.parse::<i64>().ok()?.checked_mul(1000)?.checked_add(milliseconds).filter(|time| *time <= TIME_MS_MAX)
 }
 
 /// The parts of a request's address as Akamai sends them, not decoded.

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::site::{Site, notices, numbers};
-use crate::loopback::{Akamai, ContextShape, Settings, now, samples};
+use crate::loopback::{Akamai, ContextShape, Fault, Settings, now, samples};
 
 #[test]
 fn the_first_run_asks_for_the_window_and_later_ones_go_on() {
@@ -160,4 +160,29 @@ fn a_wrong_flag_says_nothing_to_wazuh() {
     command.arg("--nonsense");
     let ended = crate::program::finish(command, b"").expect(2);
     assert_eq!((ended.stderr.as_str(), ended.stdout.len()), ("", 0));
+}
+
+#[test]
+fn bursts_are_counted_across_runs_and_put_back_with_a_page_that_is_thrown_away() {
+    let site = Site::new();
+    let store = |numbers: std::ops::Range<u64>| {
+        let lines = numbers.map(|number| {
+            format!(
+                "{{\"attackData\":{{\"clientIP\":\"192.0.2.9\",\"appliedAction\":\"deny\"}},\"httpMessage\":{{\"start\":\"{}\",\"requestId\":\"{number:x}.a\",\"host\":\"a.example\"}}}}",
+                now() - 60
+            )
+        });
+        site.akamai.store(30, lines.collect::<Vec<String>>());
+    };
+    let mut marked = Vec::new();
+    for stored in [0..3, 3..5, 5..7, 7..12, 12..20] {
+        store(stored);
+        // Each page comes once in vain: what it counted is put back.
+        site.akamai.fail([Fault::NoContext]);
+        let events = site.collect().expect(0).events();
+        let completes = events.iter().filter(|event| event["akamai"]["burst"] == "source_blocked").cloned();
+        marked.extend(numbers(&completes.collect::<Vec<_>>()));
+    }
+    assert_eq!(marked, [7, 15]);
+    assert_eq!(site.state_files("bursts-").len(), 1);
 }
