@@ -18,6 +18,7 @@ pub mod exit;
 pub mod files;
 pub mod handover;
 pub mod logger;
+pub mod ossec;
 pub mod privileges;
 pub mod retry;
 pub mod secret;

@@ -1,0 +1,5 @@
+//! Wazuh's `ossec.conf`, PURE: text → spans, and edits as values over byte ranges. Never reads or writes a file, never
+//! re-serialises: what is not edited stays as it is, byte for byte.
+
+pub mod merge;
+pub mod scan;
