@@ -28,6 +28,7 @@ pub struct Cli {
 /// The whole help: a way in and, again, the exit codes (a test keeps them the same).
 const LONG_HELP: &str = "\
 Start here:
+  wazuh-akamai install --dry-run        what the set-up in Wazuh would change
   wazuh-akamai fetch --last 5m          one look at Akamai, events to stdout
   wazuh-akamai decode saved.ndjson      the same transformation, offline
   wazuh-akamai status                   how the collector fares
@@ -41,6 +42,7 @@ Exit codes:
   3  configuration invalid, or not filled in yet
   4  Akamai refused: 400, 401, 403, 404, clock
   5  Akamai unreachable, 429 or 5xx, or an incomplete answer
+  6  ossec.conf not safely editable, or not taken by Wazuh: it is as it was
 With several sources: the lowest code that is not 0.";
 
 /// The commands.
@@ -70,6 +72,17 @@ pub enum Command {
     /// the spool is less than 80 % full. Else with 1.
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Set up the Wazuh side: binary, wodle block and rules
+    ///
+    /// Changes only what is missing or out of date, has Wazuh check the result, puts everything back if Wazuh refuses it, and
+    /// restarts Wazuh where that is needed. Takes over the original Python integration. WAZUH_AKAMAI_NO_RESTART=1 leaves the
+    /// restart to you; WAZUH_AKAMAI_NO_INSTALL=1 does nothing.
+    #[command(after_help = INSTALL_EXAMPLES)]
+    Install(InstallArgs),
+    /// Take the Wazuh side out again
+    ///
+    /// Removes what install made and gives ossec.conf back as it was; later edits by others stay.
+    Uninstall(InstallArgs),
     /// Turn saved lines of Akamai's API into events, offline
     ///
     /// Reads files or stdin in constant memory. A line that is no event comes out inside one; the context line at the end
@@ -98,6 +111,11 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   wazuh-akamai status
   wazuh-akamai status --json | jq .sources";
+
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai install --dry-run
+  wazuh-akamai install";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:
@@ -145,6 +163,17 @@ pub struct StatusArgs {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `install` and `uninstall`.
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// Where the file system begins, for images and tests
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Flags of `decode`.

@@ -18,6 +18,8 @@ pub enum Exit {
     Refused = 4,
     /// Akamai could not be reached, was busy, or its answer was incomplete.
     Unavailable = 5,
+    /// `ossec.conf` is not safely edited, or Wazuh does not take it; it is as it was.
+    NotEditable = 6,
 }
 
 /// Every exit code with its meaning, as shown in `--help`.
@@ -29,6 +31,7 @@ Exit codes:
   3  configuration invalid, or not filled in yet
   4  Akamai refused: 400, 401, 403, 404, clock
   5  Akamai unreachable, 429 or 5xx, or an incomplete answer
+  6  ossec.conf not safely editable, or not taken by Wazuh: it is as it was
 With several sources: the lowest code that is not 0.";
 
 impl Exit {
@@ -60,7 +63,9 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_code() {
-        for exit in [Exit::Done, Exit::Local, Exit::Usage, Exit::Config, Exit::Refused, Exit::Unavailable] {
+        for exit in
+            [Exit::Done, Exit::Local, Exit::Usage, Exit::Config, Exit::Refused, Exit::Unavailable, Exit::NotEditable]
+        {
             assert!(super::EXIT_CODES.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
         }
     }

@@ -17,6 +17,7 @@ pub mod edgegrid;
 pub mod exit;
 pub mod files;
 pub mod handover;
+pub mod install;
 pub mod logger;
 pub mod ossec;
 pub mod privileges;

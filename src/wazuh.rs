@@ -117,8 +117,9 @@ fn interval_s(ossec_conf: &str) -> Option<u64> {
 fn is_worker(ossec_conf: &str) -> bool {
     let text = without_comments(ossec_conf);
     let clusters = elements(&text, "cluster").concat();
-    let last_is = |name, word| elements(&clusters, name).last().is_some_and(|value| value.trim() == word);
-    last_is("node_type", "worker") && last_is("disabled", "no")
+    let last = |name| elements(&clusters, name).last().map(|value| value.trim());
+    // `client` is the old name of a worker; a cluster section without `disabled` is switched on.
+    matches!(last("node_type"), Some("worker" | "client")) && matches!(last("disabled"), None | Some("no"))
 }
 
 /// The text between each `<name …>` and the next `</name>`.
@@ -200,6 +201,7 @@ mod tests {
             format!("<cluster><node_type>{kind}</node_type><disabled>{disabled}</disabled></cluster>")
         };
         assert!(is_worker(&cluster("worker", "no")));
+        assert!(is_worker("<cluster><node_type>client</node_type></cluster>"));
         assert!(!is_worker(&cluster("worker", "yes")));
         assert!(!is_worker(&cluster("master", "no")));
         assert!(!is_worker(&format!("<!-- {} -->", cluster("worker", "no"))));

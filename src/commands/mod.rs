@@ -4,6 +4,7 @@ pub mod backfill;
 pub mod collect;
 pub mod decode;
 pub mod fetch;
+pub mod install;
 mod output;
 pub mod status;
 

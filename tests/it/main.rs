@@ -19,5 +19,7 @@ mod expected;
 mod fetch;
 /// The fuzzer's corpus.
 mod fuzz;
+/// `install` and `uninstall`.
+mod install;
 /// What keeps the project in shape: pure modules, documentation that says what the code does.
 mod tidy;

@@ -1,0 +1,300 @@
+//! Changes of files as a plan: shown, made, and undone as a whole. Never follows a link to a file that it writes.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::home::Owner;
+use super::record::Record;
+use super::{Home, InstallError};
+use crate::files::{FileError, create, put_in_place, remove};
+use crate::ossec::merge::{Edit, apply};
+
+/// What is behind the name of a file's copy from before.
+const BACKUP: &str = ".before-wazuh-akamai";
+
+/// What to do with one file.
+#[derive(Debug)]
+enum Change {
+    /// Write it whole.
+    Put { path: PathBuf, text: Vec<u8>, owner: Owner, mode: u32 },
+    /// Edit it; owner and mode stay.
+    Edit { path: PathBuf, old: Vec<u8>, edits: Vec<Edit> },
+    /// Remove it.
+    Forget { path: PathBuf },
+    /// Remove a folder, if nothing is left in it.
+    ForgetFolder { path: PathBuf },
+}
+
+/// The plan.
+#[derive(Debug)]
+pub(super) struct Changes<'a> {
+    home: &'a Home,
+    list: Vec<Change>,
+}
+
+/// How to undo what was done.
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    /// Files, and how they were: text, owner and mode; none where there was none.
+    files: Vec<(PathBuf, Option<Before>)>,
+    backups: Vec<PathBuf>,
+    /// Folders that were made.
+    folders: Vec<PathBuf>,
+}
+
+/// A file as it was.
+#[derive(Debug)]
+struct Before {
+    text: Vec<u8>,
+    owner: Owner,
+    mode: u32,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn new(home: &'a Home) -> Self {
+        Self { home, list: Vec::new() }
+    }
+
+    /// A file as it should be; no change where it is so already.
+    pub(super) fn put(&mut self, path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), InstallError> {
+        let as_it_should_be = present(path)?.is_some_and(|found| found == text)
+            && fs::metadata(path).is_ok_and(|metadata| {
+                (metadata.uid(), metadata.gid()) == owner && metadata.permissions().mode() & 0o7777 == mode
+            });
+        if !as_it_should_be {
+            self.list.push(Change::Put { path: path.to_owned(), text: text.to_vec(), owner, mode });
+        }
+        Ok(())
+    }
+
+    /// The record of what was made. Alone it is no reason to change anything.
+    pub(super) fn put_record(&mut self, path: &Path, record: &Record) -> Result<(), InstallError> {
+        self.put(path, record.text().as_bytes(), self.home.binary_owner(), 0o640)
+    }
+
+    pub(super) fn edit(&mut self, path: &Path, old: &[u8], edits: &[Edit]) -> Result<(), InstallError> {
+        let path = fs::canonicalize(path).map_err(FileError::of("read", path))?;
+        self.list.push(Change::Edit { path, old: old.to_vec(), edits: edits.to_vec() });
+        Ok(())
+    }
+
+    pub(super) fn forget(&mut self, path: &Path) -> Result<(), InstallError> {
+        if present(path)?.is_some() {
+            self.list.push(Change::Forget { path: path.to_owned() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_folder(&mut self, path: &Path) {
+        if path.is_dir() {
+            self.list.push(Change::ForgetFolder { path: path.to_owned() });
+        }
+    }
+
+    /// Moves a file to where it is kept; gives where it stood.
+    pub(super) fn save_aside(&mut self, path: &Path, to: &Path) -> Result<String, InstallError> {
+        let text = present(path)?.unwrap_or_default();
+        self.list.push(Change::Put { path: to.to_owned(), text, owner: owner_of(path)?, mode: 0o640 });
+        self.list.push(Change::Forget { path: path.to_owned() });
+        Ok(path.display().to_string())
+    }
+
+    /// Moves a kept file back to where it stood.
+    pub(super) fn give_back(&mut self, kept: &Path, to: &Path) -> Result<(), InstallError> {
+        let Some(text) = present(kept)? else { return Ok(()) };
+        self.list.push(Change::Put { path: to.to_owned(), text, owner: owner_of(kept)?, mode: 0o660 });
+        self.list.push(Change::Forget { path: kept.to_owned() });
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether Wazuh has to take something up.
+    pub(super) fn concern_wazuh(&self) -> bool {
+        self.list.iter().any(|change| match change {
+            Change::Edit { .. } => true,
+            Change::Put { path, .. } | Change::Forget { path } => path.starts_with(self.home.path("etc")),
+            Change::ForgetFolder { .. } => false,
+        })
+    }
+
+    /// The plan for people, edits line by line.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for change in &self.list {
+            match change {
+                Change::Put { path, .. } => lines.push(format!("write {}", path.display())),
+                Change::Forget { path } => lines.push(format!("remove {}", path.display())),
+                Change::ForgetFolder { path } => lines.push(format!("remove {} if it is empty", path.display())),
+                Change::Edit { path, old, edits } => {
+                    lines.push(format!("edit {}", path.display()));
+                    lines.extend(edits.iter().flat_map(|edit| hunk(old, edit)));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Makes the changes. What fails undoes those before it.
+    pub(super) fn apply(self) -> Result<Undo, InstallError> {
+        let mut undo = Undo::default();
+        for change in &self.list {
+            if let Err(error) = make(change, &mut undo) {
+                undo.roll_back();
+                return Err(error.into());
+            }
+        }
+        Ok(undo)
+    }
+}
+
+impl Undo {
+    /// Puts everything back as it was.
+    pub(super) fn roll_back(self) {
+        for (path, before) in self.files.into_iter().rev() {
+            let undone = match before {
+                Some(Before { text, owner, mode }) => write(&path, &text, owner, mode),
+                None => remove(&path),
+            };
+            if let Err(error) = undone {
+                log::error!("{error}; a copy of the file as it was lies beside it");
+            }
+        }
+        for backup in self.backups {
+            // A copy too many does no harm.
+            let _ = remove(&backup);
+        }
+        for folder in self.folders {
+            // Whatever else is in it is not ours.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// Everything stays as it is now; the copies from before are no longer needed.
+    pub(super) fn keep(self) {
+        for backup in self.backups {
+            // A copy too many does no harm.
+            let _ = remove(&backup);
+        }
+    }
+}
+
+/// The text of a regular file; none if there is none.
+pub(super) fn present(path: &Path) -> Result<Option<Vec<u8>>, InstallError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(fs::read(path).map_err(FileError::of("read", path))?)),
+        Ok(_) => Err(InstallError::Strange(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::of("look at", path)(error).into()),
+    }
+}
+
+fn make(change: &Change, undo: &mut Undo) -> Result<(), FileError> {
+    match change {
+        Change::Put { path, text, owner, mode } => {
+            make_folder(path, *owner, undo)?;
+            undo.files.push((path.clone(), as_it_is(path)?));
+            write(path, text, *owner, *mode)?;
+        }
+        Change::Edit { path, old, edits } => {
+            let before = as_it_is(path)?;
+            let (owner, mode) = before.as_ref().map_or(((0, 0), 0o660), |before| (before.owner, before.mode));
+            let backup = PathBuf::from(format!("{}{BACKUP}", path.display()));
+            write(&backup, old, owner, mode)?;
+            undo.backups.push(backup);
+            undo.files.push((path.clone(), before));
+            write(path, &apply(old, edits), owner, mode)?;
+        }
+        Change::Forget { path } => {
+            undo.files.push((path.clone(), as_it_is(path)?));
+            remove(path)?;
+        }
+        Change::ForgetFolder { path } => {
+            // Whatever else is in it is not ours.
+            let _ = fs::remove_dir(path);
+        }
+    }
+    Ok(())
+}
+
+fn as_it_is(path: &Path) -> Result<Option<Before>, FileError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => {
+            let text = fs::read(path).map_err(FileError::of("read", path))?;
+            let (owner, mode) = ((metadata.uid(), metadata.gid()), metadata.permissions().mode() & 0o7777);
+            Ok(Some(Before { text, owner, mode }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::of("look at", path)(error)),
+    }
+}
+
+/// Writes a file beside its place, with its owner, mode and label, then puts it there.
+fn write(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), FileError> {
+    let beside = PathBuf::from(format!("{}.new-wazuh-akamai", path.display()));
+    let mut file = create(&beside)?;
+    let written = file
+        .write_all(text)
+        .map_err(FileError::of("write", &beside))
+        .and_then(|()| set_owner(&file, &beside, owner))
+        .and_then(|()| {
+            file.set_permissions(fs::Permissions::from_mode(mode)).map_err(FileError::of("change the mode of", &beside))
+        })
+        .and_then(|()| put_in_place(&file, &beside, path));
+    if written.is_err() {
+        let _ = remove(&beside);
+    }
+    written?;
+    relabel(path);
+    Ok(())
+}
+
+fn set_owner(file: &File, path: &Path, owner: Owner) -> Result<(), FileError> {
+    fchown(file, Some(owner.0), Some(owner.1)).map_err(FileError::of("change the owner of", path))
+}
+
+/// Gives a file the SELinux label of its place, where there is SELinux.
+fn relabel(path: &Path) {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        // Without restorecon there is nothing to be done, and mostly nothing wrong.
+        let _ = Command::new("restorecon")
+            .arg(path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+fn make_folder(path: &Path, owner: Owner, undo: &mut Undo) -> Result<(), FileError> {
+    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
+    fs::create_dir(folder).map_err(FileError::of("create", folder))?;
+    undo.folders.push(folder.to_owned());
+    let handle = File::open(folder).map_err(FileError::of("open", folder))?;
+    set_owner(&handle, folder, owner)?;
+    handle.set_permissions(fs::Permissions::from_mode(0o750)).map_err(FileError::of("change the mode of", folder))
+}
+
+fn owner_of(path: &Path) -> Result<Owner, InstallError> {
+    let metadata = fs::symlink_metadata(path).map_err(FileError::of("look at", path))?;
+    Ok((metadata.uid(), metadata.gid()))
+}
+
+/// An edit as lines of a diff.
+fn hunk(old: &[u8], edit: &Edit) -> Vec<String> {
+    let line = 1 + old[..edit.at.start].iter().filter(|byte| **byte == b'\n').count();
+    let mut lines = vec![format!("@@ line {line} @@")];
+    let mut add = |sign: char, text: &[u8]| {
+        lines.extend(
+            String::from_utf8_lossy(text).lines().filter(|line| !line.is_empty()).map(|line| format!("{sign}{line}")),
+        );
+    };
+    add('-', &old[edit.at.clone()]);
+    add('+', &edit.with);
+    lines
+}

@@ -1,0 +1,180 @@
+//! The Wazuh that we install into: which one it is, to whom its files belong, and its own programs. Never changes a file.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use super::InstallError;
+use crate::files::FileError;
+use crate::wazuh::Wazuh;
+
+/// Characters of a program's words that are repeated.
+const SAYS_CHARS_MAX: usize = 2_000;
+
+/// What kind of Wazuh it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A manager: it has rules.
+    Manager,
+    /// An agent: it has none.
+    Agent,
+}
+
+/// A Wazuh 4.3 to 4.x.
+#[derive(Clone, Debug)]
+pub struct Home {
+    folder: PathBuf,
+    version: String,
+    /// What it is.
+    pub kind: Kind,
+    /// It is a worker of a cluster: its rules come from the master.
+    pub is_worker: bool,
+    /// The user and group that Wazuh works as.
+    wazuh: (u32, u32),
+}
+
+/// Why there is nothing to install into. Packages install in any order: this is no failure.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// No Wazuh.
+    #[error("there is no Wazuh in {}; install it, then run: wazuh-akamai install", .0.display())]
+    None(PathBuf),
+    /// Not one we know.
+    #[error("the Wazuh in {} is {version}, and wazuh-akamai works with 4.3 to 4.x; nothing was changed", folder.display())]
+    Version {
+        /// Where.
+        folder: PathBuf,
+        /// What it says of itself.
+        version: String,
+    },
+}
+
+/// User and group of a file.
+pub(super) type Owner = (u32, u32);
+
+impl Home {
+    /// Looks at the Wazuh home below `root`.
+    ///
+    /// # Errors
+    /// None, or one that is not supported.
+    pub fn find(root: &Path, configured: Option<&Path>) -> Result<Self, HomeError> {
+        let inside = configured.unwrap_or(Path::new("/var/ossec"));
+        let folder = root.join(inside.strip_prefix("/").unwrap_or(inside));
+        let none = || HomeError::None(folder.clone());
+        let etc = fs::metadata(folder.join("etc")).map_err(|_| none())?;
+        let control = folder.join("bin/wazuh-control");
+        let info = Command::new(&control).arg("info").stdin(Stdio::null()).output().map_err(|_| none())?;
+        let info = String::from_utf8_lossy(&info.stdout).into_owned();
+        let value = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                .map(|text| text.trim_matches('"').to_owned())
+        };
+        let version = value("WAZUH_VERSION").unwrap_or_default();
+        if !is_supported(&version) {
+            return Err(HomeError::Version { folder, version });
+        }
+        let kind = if value("WAZUH_TYPE").as_deref() == Some("agent") { Kind::Agent } else { Kind::Manager };
+        let is_worker = kind == Kind::Manager && Wazuh::find(Some(&folder)).is_worker();
+        Ok(Self { folder, version, kind, is_worker, wazuh: (etc.uid(), etc.gid()) })
+    }
+
+    /// A path inside it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// root and Wazuh's group.
+    pub(super) fn binary_owner(&self) -> Owner {
+        // Where the tests are not root, files can only belong to whoever runs them.
+        let root = if nix::unistd::geteuid().is_root() { 0 } else { nix::unistd::geteuid().as_raw() };
+        (root, self.wazuh.1)
+    }
+
+    /// Wazuh's user and group.
+    pub(super) fn rules_owner(&self) -> Owner {
+        self.wazuh
+    }
+
+    /// The text of a regular file that lies inside the home, whatever links lead to it.
+    pub(super) fn read_inside(&self, path: &Path) -> Result<Vec<u8>, InstallError> {
+        let real = fs::canonicalize(path).map_err(FileError::of("read", path))?;
+        let home = fs::canonicalize(&self.folder).map_err(FileError::of("read", &self.folder))?;
+        if !real.starts_with(&home) || !fs::metadata(&real).is_ok_and(|metadata| metadata.is_file()) {
+            return Err(InstallError::Strange(path.to_owned()));
+        }
+        fs::read(&real).map_err(|error| FileError::of("read", path)(error).into())
+    }
+
+    /// Has Wazuh's own programs check its configuration; gives the program that refuses and its words.
+    pub(super) fn validate(&self) -> Result<(), (String, String)> {
+        let programs: &[&str] = match self.kind {
+            Kind::Manager => &["wazuh-modulesd", "wazuh-analysisd"],
+            Kind::Agent => &["wazuh-modulesd", "wazuh-agentd"],
+        };
+        for name in programs {
+            let program = self.path("bin").join(name);
+            match Command::new(&program).arg("-t").stdin(Stdio::null()).output() {
+                Ok(output) if output.status.success() => {}
+                Ok(output) => return Err(((*name).to_owned(), words(&output))),
+                Err(error) => return Err(((*name).to_owned(), error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any of it runs.
+    pub(super) fn is_running(&self) -> bool {
+        let status = Command::new(self.path("bin/wazuh-control")).arg("status").stdin(Stdio::null()).output();
+        status.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("is running"))
+    }
+
+    /// Restarts it, with the umask that its own start-up expects.
+    pub(super) fn restart(&self) -> Result<(), String> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "umask 022; exec \"$0\" restart"]).arg(self.path("bin/wazuh-control"));
+        let output = command.stdin(Stdio::null()).process_group(0).output().map_err(|error| error.to_string())?;
+        if output.status.success() { Ok(()) } else { Err(words(&output)) }
+    }
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match (self.kind, self.is_worker) {
+            (Kind::Manager, false) => "manager",
+            (Kind::Manager, true) => "manager (a cluster's worker)",
+            (Kind::Agent, _) => "agent",
+        };
+        write!(f, "Wazuh {} {kind} in {}", self.version, self.folder.display())
+    }
+}
+
+fn is_supported(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse::<u32>().ok());
+    matches!((numbers.next().flatten(), numbers.next().flatten()), (Some(4), Some(3..)))
+}
+
+fn words(output: &Output) -> String {
+    let text = [&output.stderr[..], &output.stdout[..]].concat();
+    let text = String::from_utf8_lossy(&text);
+    let text = text.trim();
+    if text.is_empty() { format!("nothing ({})", output.status) } else { text.chars().take(SAYS_CHARS_MAX).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_supported;
+
+    #[test]
+    fn versions_4_3_to_4_x_are_supported() {
+        for version in ["v4.3.0", "v4.14.9", "4.99.1"] {
+            assert!(is_supported(version), "{version}");
+        }
+        for version in ["v4.2.7", "v5.0.0", "v3.13.1", "", "v4"] {
+            assert!(!is_supported(version), "{version}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The original integration's credentials → our configuration, where that is not filled in yet. Never shows one, never writes
+//! over a configuration that is.
+
+use std::path::{Path, PathBuf};
+
+use super::change::{Changes, present};
+use super::record::{Record, digest};
+use super::{Home, InstallError, Options};
+use crate::config::{self, SourceState};
+use crate::ossec::scan::scan;
+
+/// Name of the configuration, the original's and ours.
+const NAME: &str = "akamai_config.ini";
+
+/// Plans the import.
+pub(super) fn plan(
+    home: &Home,
+    options: &Options,
+    ossec_conf: &[u8],
+    changes: &mut Changes<'_>,
+    record: &mut Record,
+    report: &mut Vec<String>,
+) -> Result<(), InstallError> {
+    if present(&options.config)?.is_some_and(|text| is_configured(&text)) {
+        return Ok(());
+    }
+    for path in candidates(home, options, ossec_conf) {
+        let Ok(Some(text)) = present(&path) else { continue };
+        if path == options.config || !is_configured(&text) {
+            continue;
+        }
+        report.push(format!("credentials are taken over from {}", path.display()));
+        record.imported = Some(digest(&text));
+        let owner = if nix::unistd::geteuid().is_root() {
+            (0, 0)
+        } else {
+            (home.binary_owner().0, nix::unistd::getegid().as_raw())
+        };
+        changes.put(&options.config, &text, owner, 0o600)?;
+        return Ok(());
+    }
+    report.push(format!("not configured yet: fill in {}", options.config.display()));
+    Ok(())
+}
+
+/// Removes what was imported, unless it has been changed since.
+pub(super) fn undo(
+    options: &Options,
+    record: &Record,
+    changes: &mut Changes<'_>,
+    report: &mut Vec<String>,
+) -> Result<(), InstallError> {
+    let Some(imported) = &record.imported else { return Ok(()) };
+    if present(&options.config)?.is_some_and(|text| digest(&text) == *imported) {
+        report.push("the credentials that were taken over are removed; the original's file still has them".into());
+        changes.forget(&options.config)?;
+    }
+    Ok(())
+}
+
+fn is_configured(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let config = config::parse(NAME, text, |_| Err("not read here".into()));
+    config.sources.iter().any(|source| matches!(source.state, SourceState::Ready(_)))
+}
+
+/// Where the original's file may lie: beside the scripts that wodles of our tag run, and in the usual folders.
+fn candidates(home: &Home, options: &Options, ossec_conf: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if let Ok(document) = scan(ossec_conf) {
+        for (root, _) in document.children(ossec_conf, None, "ossec_config") {
+            for (wodle, _) in document.children(ossec_conf, Some(root), "wodle") {
+                if document.value(ossec_conf, wodle, "tag") != Some(b"akamai_siem") {
+                    continue;
+                }
+                let command = document.value(ossec_conf, wodle, "command").unwrap_or_default();
+                let command = String::from_utf8_lossy(command).into_owned();
+                for word in command.split_ascii_whitespace().filter(|word| word.starts_with('/')) {
+                    let path = options.root.join(word.trim_start_matches('/'));
+                    found.extend(path.parent().map(|folder| folder.join(NAME)));
+                }
+            }
+        }
+    }
+    for folder in ["wodles/akamai", "wodles", "integrations", "etc"] {
+        found.push(home.path(folder).join(NAME));
+    }
+    found.retain(|path| path != Path::new(&options.config));
+    found
+}

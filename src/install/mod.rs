@@ -1,0 +1,214 @@
+//! `install` and `uninstall`: the Wazuh side, put in and taken out again. Changes nothing that it could not put back, and
+//! nothing at all where Wazuh's own programs do not take the result.
+//!
+//! `home` finds out what is there; `rules` decides about the rules file; `ossec::merge` makes the edits of `ossec.conf`;
+//! `change` writes, backs up and rolls back; the record beside the binary remembers what was made.
+
+mod change;
+mod home;
+mod import;
+mod record;
+mod rules;
+
+use std::path::{Path, PathBuf};
+
+pub use self::home::{Home, HomeError, Kind};
+
+use self::change::Changes;
+use self::record::Record;
+use self::rules::RulesPlan;
+use crate::files::FileError;
+use crate::ossec::merge::{self, MergeError};
+
+/// The rules that are installed.
+pub const RULES: &str = include_str!("../../rules/akamai.xml");
+
+/// Our block of `ossec.conf`, between the markers.
+pub const BLOCK: &str = include_str!("../../ossec-snippets/wodle.xml");
+
+/// Why nothing was changed (or everything put back).
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Our own program cannot be found or is none.
+    #[error("cannot find this program's own file: {0}")]
+    OwnFile(std::io::Error),
+    /// `ossec.conf` is not safely edited.
+    #[error("{} is left as it is: {error}", path.display())]
+    NotEditable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: MergeError,
+    },
+    /// A file is a link that leads out of the Wazuh home, or not a regular file.
+    #[error("{} is no regular file inside the Wazuh home; nothing was changed", .0.display())]
+    Strange(PathBuf),
+    /// Wazuh's own check fails before anything was changed.
+    #[error("Wazuh does not take its present configuration; nothing was changed. {program} says: {says}")]
+    BrokenBefore {
+        /// The program.
+        program: String,
+        /// Its words.
+        says: String,
+    },
+    /// Wazuh's own check fails afterwards.
+    #[error("Wazuh does not take the new configuration; everything was put back. {program} says: {says}")]
+    Refused {
+        /// The program.
+        program: String,
+        /// Its words.
+        says: String,
+    },
+    /// The restart failed; the files stay.
+    #[error("everything is installed, but the restart failed: {0}; run: wazuh-control restart")]
+    Restart(String),
+}
+
+/// How to go about it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the file system begins.
+    pub root: PathBuf,
+    /// Our configuration, below `root`.
+    pub config: PathBuf,
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// Leave the restart to somebody else.
+    pub no_restart: bool,
+}
+
+/// What became of it, line by line, for people.
+pub type Report = Vec<String>;
+
+/// Puts the Wazuh side in.
+///
+/// # Errors
+/// Whatever kept it from being done; then nothing has changed.
+pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
+    let mut report = vec![format!("{home}")];
+    let conf = home.path("etc/ossec.conf");
+    let text = home.read_inside(&conf)?;
+    let edits =
+        merge::installation(&text, BLOCK).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
+    let mut record = Record::load(&home.path(RECORD))?;
+    let mut changes = Changes::new(home);
+
+    let own = std::env::current_exe().and_then(std::fs::read).map_err(InstallError::OwnFile)?;
+    changes.put(&home.path(BINARY), &own, home.binary_owner(), 0o750)?;
+    rules::warn_active_response(&text, &conf, &mut report);
+    if home.kind == Kind::Manager && !home.is_worker {
+        match rules::plan(home, &record)? {
+            RulesPlan::Install { replaces } => {
+                if let Some(original) = replaces {
+                    report.push(format!("the original integration's {} is saved and replaced", original.display()));
+                    record.saved_rules.get_or_insert(changes.save_aside(&original, &home.path(SAVED_RULES))?);
+                }
+                changes.put(&home.path(RULES_FILE), RULES.as_bytes(), home.rules_owner(), 0o660)?;
+                changes.forget(&home.path(NEW_RULES))?;
+                record.rules = Some(record::digest(RULES.as_bytes()));
+            }
+            RulesPlan::Edited => {
+                report.push(format!(
+                    "{} has been edited and is kept; the new rules are in {}",
+                    home.path(RULES_FILE).display(),
+                    home.path(NEW_RULES).display()
+                ));
+                changes.put(&home.path(NEW_RULES), RULES.as_bytes(), home.binary_owner(), 0o640)?;
+            }
+            RulesPlan::Clash(clashes) => {
+                report.push("the rules are not installed, because their ids are taken:".into());
+                report.extend(clashes.iter().map(|clash| format!("  {clash}")));
+            }
+        }
+    } else {
+        report.push(format!("no rules: this is {}", if home.is_worker { "a cluster's worker" } else { "an agent" }));
+    }
+    if !edits.is_empty() {
+        changes.edit(&conf, &text, &edits)?;
+    }
+    import::plan(home, options, &text, &mut changes, &mut record, &mut report)?;
+    changes.put_record(&home.path(RECORD), &record)?;
+    finish(home, options, changes, report)
+}
+
+/// Takes the Wazuh side out again.
+///
+/// # Errors
+/// Whatever kept it from being done; then nothing has changed.
+pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError> {
+    let mut report = vec![format!("{home}")];
+    let conf = home.path("etc/ossec.conf");
+    let text = home.read_inside(&conf)?;
+    let edits = merge::removal(&text).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
+    let record = Record::load(&home.path(RECORD))?;
+    let mut changes = Changes::new(home);
+    if !edits.is_empty() {
+        changes.edit(&conf, &text, &edits)?;
+    }
+    let rules = home.path(RULES_FILE);
+    if let Some(found) = changes::present(&rules)? {
+        if record.rules.as_deref() == Some(&record::digest(&found)) || found == RULES.as_bytes() {
+            changes.forget(&rules)?;
+        } else {
+            report.push(format!("{} has been edited and is kept", rules.display()));
+        }
+    }
+    if let Some(original) = &record.saved_rules {
+        changes.give_back(&home.path(SAVED_RULES), Path::new(original))?;
+    }
+    import::undo(options, &record, &mut changes, &mut report)?;
+    for file in [NEW_RULES, RECORD, BINARY] {
+        changes.forget(&home.path(file))?;
+    }
+    changes.forget_folder(&home.path(FOLDER));
+    report.push("credentials, state and log are left where they are".into());
+    finish(home, options, changes, report)
+}
+
+/// Our folder among the wodles, and what is in it.
+const FOLDER: &str = "wodles/akamai";
+/// The program that the wodle runs.
+const BINARY: &str = "wodles/akamai/wazuh-akamai";
+/// What was made by `install`.
+const RECORD: &str = "wodles/akamai/installed.json";
+/// Rules that did not replace a file that the admin has edited.
+pub const NEW_RULES: &str = "wodles/akamai/akamai.xml.new";
+/// The original integration's rules.
+const SAVED_RULES: &str = "wodles/akamai/original-rules.xml";
+/// Our rules.
+pub const RULES_FILE: &str = "etc/rules/akamai.xml";
+
+use self::change as changes;
+
+/// Shows what would change, or changes it, has Wazuh check it, and restarts Wazuh where that is needed.
+fn finish(home: &Home, options: &Options, changes: Changes<'_>, mut report: Report) -> Result<Report, InstallError> {
+    if changes.is_empty() {
+        report.push("nothing to do: everything is as it should be".into());
+        return Ok(report);
+    }
+    report.extend(changes.describe());
+    if options.dry_run {
+        report.push("nothing was changed (--dry-run)".into());
+        return Ok(report);
+    }
+    let needs_restart = changes.concern_wazuh();
+    if needs_restart {
+        home.validate().map_err(|(program, says)| InstallError::BrokenBefore { program, says })?;
+    }
+    let undo = changes.apply()?;
+    if needs_restart && let Err((program, says)) = home.validate() {
+        undo.roll_back();
+        return Err(InstallError::Refused { program, says });
+    }
+    undo.keep();
+    if needs_restart && !options.no_restart && home.is_running() {
+        report.push("restarting Wazuh".into());
+        home.restart().map_err(InstallError::Restart)?;
+    } else if needs_restart {
+        report.push("Wazuh takes this up when it is (re)started: wazuh-control restart".into());
+    }
+    Ok(report)
+}

@@ -1,0 +1,40 @@
+//! What `install` made, so that `uninstall` takes out just that. Never holds a secret.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::files::FileError;
+
+/// The record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Digest of the rules that were installed.
+    pub(super) rules: Option<String>,
+    /// Where the original integration's rules stood.
+    pub(super) saved_rules: Option<String>,
+    /// Digest of the configuration that was imported.
+    pub(super) imported: Option<String>,
+}
+
+impl Record {
+    pub(super) fn load(path: &Path) -> Result<Self, FileError> {
+        match fs::read(path) {
+            // One that cannot be read says nothing: what is there is then taken for the admin's.
+            Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(FileError::of("read", path)(error)),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!("{}\n", serde_json::json!(self))
+    }
+}
+
+pub(super) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

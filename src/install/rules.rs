@@ -1,0 +1,153 @@
+//! What to do about the rules file: whether ours may be put there, and which ids are taken. Never writes a file.
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use super::change::present;
+use super::record::{Record, digest};
+use super::{Home, InstallError, RULES, RULES_FILE};
+use crate::files::FileError;
+use crate::ossec::scan::{Document, scan};
+
+/// Our ids.
+const IDS: RangeInclusive<u32> = 100_100..=100_199;
+
+/// What to do.
+pub(super) enum RulesPlan {
+    /// Put ours there; the original integration's file is in the way.
+    Install { replaces: Option<PathBuf> },
+    /// Somebody has edited ours.
+    Edited,
+    /// Ids of ours are taken: where.
+    Clash(Vec<String>),
+}
+
+/// Looks at the rules folder.
+pub(super) fn plan(home: &Home, record: &Record) -> Result<RulesPlan, InstallError> {
+    let ours = home.path(RULES_FILE);
+    let mut replaces = None;
+    let mut clashes = Vec::new();
+    let folder = home.path("etc/rules");
+    for entry in fs::read_dir(&folder).map_err(FileError::of("list", &folder))? {
+        let path = entry.map_err(FileError::of("list", &folder))?.path();
+        if path == ours || path.extension().is_none_or(|extension| extension != "xml") {
+            continue;
+        }
+        let text = fs::read(&path).map_err(FileError::of("read", &path))?;
+        if is_original(&text) {
+            replaces = Some(path);
+        } else {
+            clashes.extend(taken(&text).into_iter().map(|(id, lines)| {
+                format!(
+                    "{}:{}-{}: rule {id} (remove these lines, then run install again)",
+                    path.display(),
+                    lines.start(),
+                    lines.end()
+                )
+            }));
+        }
+    }
+    if !clashes.is_empty() {
+        return Ok(RulesPlan::Clash(clashes));
+    }
+    match present(&ours)? {
+        None => Ok(RulesPlan::Install { replaces }),
+        Some(found) if is_original(&found) => Ok(RulesPlan::Install { replaces: Some(ours) }),
+        Some(found) if found == RULES.as_bytes() || record.rules.as_ref() == Some(&digest(&found)) => {
+            Ok(RulesPlan::Install { replaces })
+        }
+        Some(_) => Ok(RulesPlan::Edited),
+    }
+}
+
+/// An active response to a rule of ours: in Wazuh's own guide 100100 blocks addresses, and so it would those of every event.
+pub(super) fn warn_active_response(text: &[u8], path: &Path, report: &mut Vec<String>) {
+    let Ok(document) = scan(text) else { return };
+    for (root, _) in document.children(text, None, "ossec_config") {
+        for (response, element) in document.children(text, Some(root), "active-response") {
+            let ids = document.value(text, response, "rules_id").unwrap_or_default();
+            let ids = String::from_utf8_lossy(ids);
+            let hits =
+                ids.split(|c: char| !c.is_ascii_digit()).filter_map(|id| id.parse().ok()).any(|id| IDS.contains(&id));
+            if hits {
+                report.push(format!(
+                    "WARNING: {}:{}: an <active-response> acts on rules {ids}, which are ours: it would act on every such event of Akamai's; remove it unless that is meant",
+                    path.display(),
+                    line_of(text, element.span.start)
+                ));
+            }
+        }
+    }
+}
+
+/// The file of the original integration: rule 100100 with its location and nothing else, blanks and comments aside.
+fn is_original(text: &[u8]) -> bool {
+    let Ok(document) = scan(text) else { return false };
+    let rules: Vec<usize> = rules(text, &document).map(|(rule, _)| rule).collect();
+    let [rule] = rules[..] else { return false };
+    id(text, &document, rule) == Some(100_100)
+        && document
+            .value(text, rule, "location")
+            .is_some_and(|location| location.trim_ascii() == b"command_akamai_siem")
+        && document.elements.iter().filter(|element| element.parent.is_none()).count() == 1
+}
+
+/// Ids of ours that a file has, with their lines.
+fn taken(text: &[u8]) -> Vec<(u32, RangeInclusive<usize>)> {
+    // A file that Wazuh itself would not take is not ours to judge; its ids do not load.
+    let Ok(document) = scan(text) else { return Vec::new() };
+    rules(text, &document)
+        .filter_map(|(rule, span)| {
+            let id = id(text, &document, rule).filter(|id| IDS.contains(id))?;
+            Some((id, line_of(text, span.start)..=line_of(text, span.end - 1)))
+        })
+        .collect()
+}
+
+fn rules<'a>(text: &'a [u8], document: &'a Document) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + 'a {
+    let elements = document.elements.iter().enumerate();
+    elements
+        .filter(|(_, element)| text[element.name.clone()] == *b"rule")
+        .map(|(index, element)| (index, element.span.clone()))
+}
+
+fn id(text: &[u8], document: &Document, rule: usize) -> Option<u32> {
+    let attributes = &document.elements[rule].attributes;
+    let (_, value) = attributes.iter().find(|(name, _)| text[name.clone()] == *b"id")?;
+    std::str::from_utf8(&text[value.clone()]).ok()?.trim().parse().ok()
+}
+
+fn line_of(text: &[u8], at: usize) -> usize {
+    1 + text[..at].iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGINAL: &str = "<!-- Akamai -->\n<group name=\"akamai,\">\n  <rule id=\"100100\" level=\"3\">\n    <location>command_akamai_siem</location>\n    <description>Akamai - Event fetched.</description>\n  </rule>\n</group>\n";
+
+    #[test]
+    fn the_originals_file_is_known_whatever_its_blanks() {
+        assert!(is_original(ORIGINAL.as_bytes()));
+        assert!(is_original(ORIGINAL.replace('\n', "\r\n").as_bytes()));
+        assert!(!is_original(ORIGINAL.replace("100100", "100101").as_bytes()));
+        assert!(!is_original(ORIGINAL.replace("akamai_siem", "other").as_bytes()));
+        assert!(!is_original(RULES.as_bytes()));
+        let two = ORIGINAL.replace("</group>", "<rule id=\"100200\" level=\"1\"></rule></group>");
+        assert!(!is_original(two.as_bytes()));
+        assert_eq!(taken(two.as_bytes()), [(100_100, 3..=6)]);
+    }
+
+    #[test]
+    fn an_active_response_to_our_rules_is_noticed() {
+        let conf =
+            "<ossec_config>\n<active-response>\n<rules_id>5710, 100100</rules_id>\n</active-response>\n</ossec_config>";
+        let mut report = Vec::new();
+        warn_active_response(conf.as_bytes(), Path::new("x"), &mut report);
+        assert!(report.len() == 1 && report[0].starts_with("WARNING: x:2: "), "{report:?}");
+        warn_active_response(conf.replace("100100", "100200").as_bytes(), Path::new("x"), &mut report);
+        assert_eq!(report.len(), 1);
+    }
+}
