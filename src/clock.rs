@@ -12,3 +12,8 @@ pub fn unix_seconds() -> i64 {
 pub fn rfc_3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
+
+/// A span of time for people; `from` is 0 where its beginning is not known.
+pub fn span(from: i64, to: i64) -> String {
+    if from > 0 { format!("from {} to {}", rfc_3339(from), rfc_3339(to)) } else { format!("before {}", rfc_3339(to)) }
+}

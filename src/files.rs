@@ -27,6 +27,12 @@ impl FileError {
         move |source| Self { operation, path, source }
     }
 
+    /// Whether it concerns the spool, or a folder that nothing can be written to.
+    pub fn is_of_spool(&self) -> bool {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("spool-") || self.source.kind() == io::ErrorKind::ReadOnlyFilesystem
+    }
+
     /// Whether there is no room: the disk is full, or the user's share of it.
     pub fn is_no_space(&self) -> bool {
         matches!(

@@ -25,7 +25,8 @@ pub fn user(name: &str) -> Option<User> {
 }
 
 /// Makes sure that the state folder exists, private, and that it and its files belong to `owner` (none: to whom they do).
-/// Only regular files with one name are given away: anything else may be a trap laid by whoever owned the folder before.
+/// Files are given away only while the folder is root's own: later they may have been put there by its owner, to be given
+/// away. And only regular files with one name.
 ///
 /// # Errors
 /// The file operation that failed; a link where the folder should be.
@@ -37,7 +38,9 @@ pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError
     let (uid, gid) = ids(owner);
     let failed = |operation| move |error: rustix::io::Errno| FileError::of(operation, path)(error.into());
     fchmod(&folder, Mode::from_raw_mode(FOLDER_MODE)).map_err(failed("change the mode of"))?;
-    for entry in fs::read_dir(path).map_err(FileError::of("list", path))? {
+    let is_roots = folder.metadata().map_err(FileError::of("look at", path))?.uid() == 0;
+    let entries = if is_roots { Some(fs::read_dir(path).map_err(FileError::of("list", path))?) } else { None };
+    for entry in entries.into_iter().flatten() {
         let name = entry.map_err(FileError::of("list", path))?.file_name();
         // Opened as a name only: nothing is read, no pipe is waited for.
         let Ok(file) = openat(&folder, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {

@@ -8,6 +8,9 @@ const WAIT_MS_MIN: u64 = 1_000;
 /// The longest wait that Akamai did not ask for, in milliseconds.
 const WAIT_MS_MAX: u64 = 30_000;
 
+/// The longest wait that Akamai may ask for, in seconds: a day, which is longer than any run.
+const RETRY_AFTER_S_MAX: u64 = 86_400;
+
 /// The largest error of a clock that is corrected, in seconds: ten years. Beyond, the answer's date is no clock.
 const SKEW_S_MAX: i64 = 315_360_000;
 
@@ -44,7 +47,10 @@ pub enum Reaction {
 pub fn after(failure: Failure, attempt: u32, jitter: f64) -> Reaction {
     match failure {
         Failure::Unreachable | Failure::Busy(None) => Reaction::Wait(backoff(attempt, jitter)),
-        Failure::Busy(Some(seconds)) => Reaction::Wait(Duration::from_secs(seconds).max(backoff(attempt, jitter))),
+        Failure::Busy(Some(seconds)) => {
+            let asked = Duration::from_secs(seconds.min(RETRY_AFTER_S_MAX));
+            Reaction::Wait(asked.max(backoff(attempt, jitter)))
+        }
         Failure::InvalidTimestamp(Some(skew)) if attempt == 0 && skew != 0 && skew.abs() <= SKEW_S_MAX => {
             Reaction::CorrectClock(skew)
         }
@@ -71,6 +77,7 @@ mod tests {
             (Failure::Busy(None), 4_000_000, 1.0, 30_000),
             (Failure::Busy(Some(7)), 0, 1.0, 7_000),
             (Failure::Busy(Some(0)), 1, 1.0, 2_000),
+            (Failure::Busy(Some(u64::MAX)), 1, 1.0, 86_400_000),
         ] {
             assert_eq!(after(failure, attempt, jitter), Reaction::Wait(Duration::from_millis(wait_ms)));
         }

@@ -20,6 +20,12 @@ use crate::transport::ANSWER_S_MAX;
 /// The first slice, in seconds: a quarter of an hour of a busy site fits into one answer.
 const SLICE_S: i64 = 900;
 
+/// The share of the spool's limit that a backfill may fill, in percent.
+const SPOOL_PERCENT_MAX: u64 = 75;
+
+/// The longest wait between two attempts, in seconds: meanwhile no `collect` can work.
+const WAIT_S_MAX: u64 = 60;
+
 /// Times that one slice is asked for before the backfill is given up.
 const ATTEMPTS_MAX: u32 = 6;
 
@@ -107,7 +113,7 @@ impl Backfill<'_> {
     /// Ids of lines that have been delivered, as far as they are remembered.
     fn known(&self) -> Result<SeenIds, FileError> {
         let file = CursorFile::of(self.state, self.source);
-        let seen = SeenFiles::of(self.state, &file.key);
+        let seen = SeenFiles::of(self.state, &self.source.name);
         match file.load()? {
             Loaded::Intact(cursor) => seen.load(cursor.seen),
             Loaded::Missing | Loaded::Corrupt => Ok(SeenIds::default()),
@@ -141,7 +147,8 @@ impl Backfill<'_> {
             ids.push(id);
             Ok(())
         };
-        let bytes_max = self.spool_bytes_max.saturating_sub(spool.bytes());
+        // What comes next from Akamai needs room as well.
+        let bytes_max = (self.spool_bytes_max / 100 * SPOOL_PERCENT_MAX).saturating_sub(spool.bytes());
         let load_bursts = &|| None;
         let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(skip), bytes_max };
         let deadline = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
@@ -195,7 +202,7 @@ impl Backfill<'_> {
             };
             attempt += 1;
             match reaction {
-                Reaction::Wait(wait) if attempt < ATTEMPTS_MAX => {
+                Reaction::Wait(wait) if attempt < ATTEMPTS_MAX && wait.as_secs() <= WAIT_S_MAX => {
                     log::warn!("source {}: {error}; asking again in {:.0} s", self.source.name, wait.as_secs_f64());
                     thread::sleep(wait.max(REQUEST_GAP));
                 }

@@ -3,7 +3,7 @@
 
 use super::notice::Notice;
 use super::store::Store;
-use crate::clock::{rfc_3339, unix_seconds};
+use crate::clock::{span, unix_seconds};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::state::health::{Condition, Health, HealthFile};
@@ -83,9 +83,9 @@ impl Fare {
         }
     }
 
-    /// Events of this span are lost.
+    /// Events of this span are lost; `from` is 0 where it is not known.
     pub(super) fn tell_gap(&mut self, store: &mut Store, from: i64, to: i64, why: &str) {
-        log::error!("source {}: events from {} to {} are lost: {why}", self.name, rfc_3339(from), rfc_3339(to));
+        log::error!("source {}: events {} are lost: {why}", self.name, span(from, to));
         self.health.last_gap = Some((from, to, unix_seconds()));
         store.tell(&Notice::gap(&self.name, from, to, why));
     }

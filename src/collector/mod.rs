@@ -33,6 +33,7 @@ use crate::config::{Mode, Source};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::handover::Handover;
+use crate::state::cursor::CursorFile;
 use crate::state::delivery::{Delivery, DeliveryFile};
 use crate::state::health::Condition;
 use crate::state::spool::Spool;
@@ -101,7 +102,12 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn open(run: Run<'a>) -> Result<Self, (FileError, Handover)> {
         let file = DeliveryFile::of(&run.state);
-        match load(&run.state, &file, &run.parent, run.socket.as_ref()) {
+        let asked = run.sources.iter().filter(|(source, client)| client.is_ok() && source.mode == Mode::Follow);
+        let keys: Vec<String> = match &run.global_error {
+            None => asked.map(|(source, _)| CursorFile::of(&run.state, source).key).collect(),
+            Some(_) => Vec::new(),
+        };
+        match load(&run.state, &file, &run.parent, run.socket.as_ref(), &keys) {
             Ok((record, fare, spool)) => {
                 let store = Store {
                     state: run.state,
@@ -109,6 +115,7 @@ impl<'a> Collector<'a> {
                     spool_bytes_max: run.spool_bytes_max,
                     direct: Vec::new(),
                     trouble: None,
+                    full: None,
                 };
                 let delivering = Delivering::new(file, record, run.parent, run.socket, run.handover);
                 Ok(Self {
@@ -137,7 +144,7 @@ impl<'a> Collector<'a> {
             exit = exit.and(fetched.0);
             events = fetched.1;
         }
-        self.note_trouble(mute);
+        self.note_trouble();
         exit = exit.and(self.deliver(mute, self.started.elapsed()));
         exit = exit.and(self.fare.save(&self.store));
         self.store.keep_reserve();
@@ -155,12 +162,14 @@ impl<'a> Collector<'a> {
     /// A wodle that forwards nothing any more gets nothing. Wazuh is told through the queue socket itself, once.
     fn note_mute(&mut self) -> bool {
         let mute = self.delivering.is_mute();
-        if mute && !self.fare.health.conditions.contains_key(&Condition::Backlog) {
+        if !mute {
+            self.fare.end(&mut self.store, Condition::Mute);
+        } else if !self.fare.health.conditions.contains_key(&Condition::Mute) {
             let error = "Wazuh's queue socket was replaced while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
             log::error!("{error}; lines are kept");
-            let told = self.wazuh.send_to_queue(Notice::began("", Condition::Backlog, error).line().as_bytes());
+            let told = self.wazuh.send_to_queue(Notice::began("", Condition::Mute, error).line().as_bytes());
             match told {
-                Ok(()) => drop(self.fare.health.begin(Condition::Backlog, unix_seconds())),
+                Ok(()) => drop(self.fare.health.begin(Condition::Mute, unix_seconds())),
                 Err(error) => log::error!("cannot tell Wazuh through its queue socket: {error}"),
             }
         }
@@ -211,7 +220,7 @@ impl<'a> Collector<'a> {
     /// Asks one source after the other, a page each, until all are drained or the time is up.
     fn fetch(&mut self, mute: bool) -> (Exit, u64) {
         let mut exit = Exit::Done;
-        let mut open = Vec::new();
+        let (mut open, mut windows) = (Vec::new(), Vec::new());
         for (source, client) in std::mem::take(&mut self.sources) {
             let client = match client {
                 Ok(client) => client,
@@ -222,9 +231,7 @@ impl<'a> Collector<'a> {
                 }
             };
             if source.mode == Mode::Window {
-                if !mute {
-                    exit = exit.and(self.fetch_window(source, &client));
-                }
+                windows.push((source, client));
                 continue;
             }
             match SourceRun::open(source, client, &mut self.store) {
@@ -232,7 +239,14 @@ impl<'a> Collector<'a> {
                 Err(error) => exit = exit.and(self.local_failure(&source.name, &error)),
             }
         }
-        self.fetch_pages(&mut open, &mut exit);
+        // Who was asked longest ago comes first: one that takes all the time of a run does not take that of the next as well.
+        open.sort_by_key(SourceRun::asked_s);
+        let mut asked = HashMap::new();
+        self.fetch_pages(&mut open, &mut asked, &mut exit);
+        for (source, client) in windows.iter().filter(|_| !mute) {
+            wait_for_host(&mut asked, source);
+            exit = exit.and(self.fetch_window(source, client));
+        }
         let mut events = 0;
         for run in &mut open {
             events += run.events;
@@ -268,8 +282,7 @@ impl<'a> Collector<'a> {
         exit.and(fare.save(&self.store))
     }
 
-    fn fetch_pages(&mut self, open: &mut [SourceRun<'_>], exit: &mut Exit) {
-        let mut asked: HashMap<String, Instant> = HashMap::new();
+    fn fetch_pages(&mut self, open: &mut [SourceRun<'_>], asked: &mut HashMap<String, Instant>, exit: &mut Exit) {
         let last_request = self.started + self.budget.last_request();
         let last_page = self.started + self.budget.last_page();
         while self.store.trouble.is_none() {
@@ -283,44 +296,60 @@ impl<'a> Collector<'a> {
                 host_free.map_or(run.not_before, |at| at.max(run.not_before))
             };
             // The one that waits longest comes first, so that none starves.
-            let next =
-                open.iter_mut().filter(|run| run.standing == Standing::Open).min_by_key(|run| (ready(run), run.asked));
+            let now = Instant::now();
+            let next = open.iter_mut().filter(|run| run.standing == Standing::Open);
+            let next = next.min_by_key(|run| (ready(run).max(now), run.asked));
             let Some(run) = next else { break };
             let at = ready(run);
             if at >= last_request || Instant::now() >= last_request {
                 break;
             }
             thread::sleep(at.saturating_duration_since(Instant::now()));
-            asked.insert(run.source.host.authority.clone(), Instant::now());
+            wait_for_host(asked, run.source);
             if let Err(error) = run.step(&mut self.store, last_page) {
                 run.standing = Standing::Stopped;
                 let name = run.source.name.clone();
                 *exit = exit.and(self.local_failure(&name, &error));
             }
         }
-        if self.store.trouble.is_some() {
+        if self.store.trouble.is_some() || self.store.full.is_some() {
             *exit = exit.and(Exit::Local);
         }
     }
 
-    /// What cannot be stored stops all fetching: the next page would fare no better.
+    /// Where nothing can be stored all fetching stops: the next page would fare no better. What concerns the files of one
+    /// source stops that source.
     fn local_failure(&mut self, source: &str, error: &FileError) -> Exit {
-        self.store.trouble = Some(format!("source {source}: {error}"));
+        let text = format!("source {source}: {error}");
+        if error.is_no_space() || error.is_of_spool() {
+            self.store.trouble = Some(text);
+        } else {
+            log::error!("{text}");
+            self.store.full = Some(text);
+        }
         Exit::Local
     }
 
     /// Lines that cannot be stored, or that pile up.
-    fn note_trouble(&mut self, mute: bool) {
+    fn note_trouble(&mut self) {
         let full = self.store.is_full().then(|| format!("{} bytes wait in the spool", self.store.spool.bytes()));
-        match self.store.trouble.take().or(full) {
+        let trouble = self.store.trouble.take();
+        match trouble.or(self.store.full.take()).or(full) {
             Some(error) => {
                 log::error!("{error}");
                 self.fare.begin(&mut self.store, Condition::Backlog, &error);
             }
-            None if mute => {}
             None => self.fare.end(&mut self.store, Condition::Backlog),
         }
     }
+}
+
+/// Waits until a host may be asked again.
+fn wait_for_host(asked: &mut HashMap<String, Instant>, source: &Source) {
+    if let Some(before) = asked.get(&source.host.authority) {
+        thread::sleep(REQUEST_GAP.saturating_sub(before.elapsed()));
+    }
+    asked.insert(source.host.authority.clone(), Instant::now());
 }
 
 /// Reads what the run before left, and settles what became of its batch.
@@ -329,6 +358,7 @@ fn load(
     file: &DeliveryFile,
     parent: &Parent,
     socket: Option<&SocketId>,
+    asked_keys: &[String],
 ) -> Result<(Delivery, Fare, Spool), FileError> {
     let mut record = match file.load()? {
         Loaded::Intact(record) => record,
@@ -357,5 +387,7 @@ fn load(
         log::error!("{error}");
     }
     spool.remove_delivered(&record.delivered)?;
+    // Pages of sources that nobody asks now will not come again.
+    spool.release(|key| !asked_keys.iter().any(|asked| asked == key))?;
     Ok((record, Fare::of_all(state)?, spool))
 }

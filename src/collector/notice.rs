@@ -18,8 +18,8 @@ pub(super) struct Notice {
     pub(super) event: &'static str,
     /// What went wrong, for people.
     pub(super) error: Option<String>,
-    /// The span of time that is meant, in Unix seconds.
-    pub(super) span: Option<(i64, i64)>,
+    /// The span of time that is meant, in Unix seconds; its beginning may not be known.
+    pub(super) span: Option<(Option<i64>, i64)>,
     /// For `recovered`: what ended.
     pub(super) of: Option<&'static str>,
     /// How far behind the source is.
@@ -44,9 +44,13 @@ impl Notice {
         Self { of: Some(condition.word()), ..Self::new(source, "recovered") }
     }
 
-    /// Events of this span are lost.
+    /// Events of this span are lost; `from` is 0 where it is not known.
     pub(super) fn gap(source: &str, from: i64, to: i64, error: &str) -> Self {
-        Self { span: Some((from, to)), error: Some(error.to_owned()), ..Self::new(source, "data_gap") }
+        Self {
+            span: Some(((from > 0).then_some(from), to)),
+            error: Some(error.to_owned()),
+            ..Self::new(source, "data_gap")
+        }
     }
 
     /// The event line, with its line end.
@@ -59,7 +63,7 @@ impl Notice {
         };
         let shown = |text: &String| json!(text.chars().take(ERROR_CHARS_MAX).collect::<String>());
         add("error", self.error.as_ref().map(shown));
-        add("from", self.span.map(|(from, _)| json!(rfc_3339(from))));
+        add("from", self.span.and_then(|(from, _)| from).map(|from| json!(rfc_3339(from))));
         add("to", self.span.map(|(_, to)| json!(rfc_3339(to))));
         add("of", self.of.map(|of| json!(of)));
         add("lag_seconds", self.lag_s.map(|seconds| json!(seconds.to_string())));
@@ -79,11 +83,11 @@ mod tests {
 
     #[test]
     fn a_notice_is_one_line_with_what_is_known() {
-        let gap = Notice::gap("shop", 0, 60, "a \"quoted\"\nerror");
+        let gap = Notice::gap("shop", 1, 60, "a \"quoted\"\nerror");
         assert_eq!(
             gap.line(),
             "{\"type\":\"akamai_collector\",\"akamai\":{\"source\":\"shop\",\"collector\":{\"event\":\"data_gap\",\
-             \"error\":\"a \\\"quoted\\\"\\nerror\",\"from\":\"1970-01-01T00:00:00Z\",\"to\":\"1970-01-01T00:01:00Z\"}}}\n"
+             \"error\":\"a \\\"quoted\\\"\\nerror\",\"from\":\"1970-01-01T00:00:01Z\",\"to\":\"1970-01-01T00:01:00Z\"}}}\n"
         );
         let long = Notice::began("", Condition::Backlog, &"x".repeat(10_000)).line();
         assert!(long.len() < 1_200 && !long.contains("source"), "{long}");

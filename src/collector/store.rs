@@ -26,6 +26,8 @@ pub(super) struct Store {
     pub(super) direct: Vec<String>,
     /// What keeps this run from storing anything.
     pub(super) trouble: Option<String>,
+    /// A page that did not fit.
+    pub(super) full: Option<String>,
 }
 
 impl Store {

@@ -62,7 +62,7 @@ pub fn run(cli: &Cli, args: &BackfillArgs) -> Exit {
         log::error!("{error}");
         return Exit::Local;
     }
-    end_on_signal(LineGuard::default());
+    end_on_signal(LineGuard::default(), Exit::Local);
     let state = StateFolder::at(&config.global.state_dir);
     let Some(_lock) = lock(&state) else { return Exit::Local };
     let to = window.to.unwrap_or(now - NEWEST_S);

@@ -74,7 +74,7 @@ pub fn run(cli: &Cli) -> Exit {
         return Exit::Local;
     }
     let guard = LineGuard::default();
-    end_on_signal(guard.clone());
+    end_on_signal(guard.clone(), Exit::Done);
     end_when_late(guard.clone(), budget.watchdog().saturating_sub(started.elapsed()));
     let _lock = match state.try_lock() {
         Ok(Some(lock)) => lock,
@@ -187,11 +187,11 @@ fn tell_directly(condition: Condition, error: &str) {
 }
 
 /// A signal ends the process between two lines. Nothing else needs an end: what a run was at is finished by the next one.
-pub(super) fn end_on_signal(guard: LineGuard) {
+pub(super) fn end_on_signal(guard: LineGuard, exit: Exit) {
     let Ok(mut signals) = Signals::new([SIGTERM, SIGINT, SIGHUP]) else { return };
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            end(&guard, &format!("ended by signal {signal}"), log::Level::Info, Exit::Done);
+            end(&guard, &format!("ended by signal {signal}"), log::Level::Info, exit);
         }
     });
 }

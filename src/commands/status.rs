@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::load_config;
 use crate::cli::{Cli, StatusArgs};
-use crate::clock::{rfc_3339, unix_seconds};
-use crate::config::{Mode, Source, SourceEntry, SourceState};
+use crate::clock::{rfc_3339, span, unix_seconds};
+use crate::config::{Mode, RunOn, Source, SourceEntry, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::state::cursor::CursorFile;
@@ -16,6 +16,7 @@ use crate::state::delivery::{DeliveryFile, Progress};
 use crate::state::health::{Health, HealthFile};
 use crate::state::spool::{Lane, Segment, Spool};
 use crate::state::{Loaded, StateFolder};
+use crate::wazuh::Wazuh;
 
 /// Seconds within which every source must have succeeded.
 const SUCCESS_S_MAX: i64 = 900;
@@ -62,7 +63,13 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
         }
     };
     let mut sources = Vec::new();
-    for entry in config.sources.iter().filter(|entry| !matches!(entry.state, SourceState::Disabled)) {
+    let is_worker = Wazuh::find(config.global.wazuh_home.as_deref()).is_worker();
+    let works_here = |entry: &&SourceEntry| match &entry.state {
+        SourceState::Disabled => false,
+        SourceState::Ready(source) => !is_worker || source.run_on == RunOn::Any,
+        SourceState::NotConfigured(_) | SourceState::Invalid(_) => true,
+    };
+    for entry in config.sources.iter().filter(works_here) {
         match standing(&state, entry, pending.get(&entry.name).copied().unwrap_or_default(), now) {
             Ok(standing) => sources.push(standing),
             Err(error) => {
@@ -157,7 +164,7 @@ fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64
         Some(_) => {}
     }
     if let Some((from, to, _)) = health.last_gap.filter(|(_, _, noticed)| now - noticed <= GAP_S_MAX) {
-        problems.push(format!("events from {} to {} were lost", rfc_3339(from), rfc_3339(to)));
+        problems.push(format!("events {} were lost", span(from, to)));
     }
     Ok(Standing {
         name: entry.name.clone(),

@@ -53,6 +53,12 @@ pub(super) fn named(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
+/// Whether a name that is no key may be shown: it looks like a mistyped one. What does not may be a value that went on in a
+/// line of its own, and a secret.
+pub(super) fn may_show(name: &str) -> bool {
+    name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_- ".contains(&byte))
+}
+
 /// What to say of a name that is no key.
 pub(super) fn unknown(name: &str) -> String {
     let near = KEYS.iter().map(|key| (distance(name, key.name), key.name)).min().filter(|(distance, _)| *distance <= 2);
@@ -100,6 +106,7 @@ mod tests {
     #[test]
     fn a_near_miss_is_recognised() {
         assert!(unknown("confg_id").starts_with("unknown key (did you mean config_id?); accepted: host, config_id, "));
+        assert!(may_show("confg_id") && !may_show("u1vqagvydxrlzw==") && !may_show("akab-h05tnam3wl42son7"));
         assert!(unknown("password").starts_with("unknown key; accepted: host, config_id, "));
     }
 }

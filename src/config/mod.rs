@@ -247,7 +247,13 @@ impl Errors {
     fn keys(&mut self, section: &Section, refuse: impl Fn(&Key) -> Option<&'static str>) {
         for setting in &section.settings {
             match keys::named(&setting.key) {
-                None => self.at(section, setting.line, Some(&setting.key), keys::unknown(&setting.key)),
+                None if keys::may_show(&setting.key) => {
+                    self.at(section, setting.line, Some(&setting.key), keys::unknown(&setting.key));
+                }
+                None => {
+                    let problem = "this line begins with no key (it is not shown: it may hold a secret); write each value in the line of its key";
+                    self.at(section, setting.line, None, problem);
+                }
                 Some(key) => {
                     if let Some(reason) = refuse(key) {
                         self.at(section, setting.line, Some(key.name), reason);

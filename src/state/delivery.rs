@@ -106,10 +106,10 @@ impl DeliveryFile {
         record::save(&self.path, delivery)
     }
 
-    /// Takes a corrupt one out of the way.
+    /// Keeps a copy of a corrupt one.
     ///
     /// # Errors
-    /// When it cannot be renamed.
+    /// When it cannot be copied.
     pub fn set_aside(&self) -> Result<PathBuf, FileError> {
         record::set_aside(&self.path)
     }

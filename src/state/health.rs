@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::{self, Loaded};
+use super::seen::SeenMark;
 use crate::files::FileError;
 
 /// Runs in a row that must fail before it is told.
@@ -34,8 +35,10 @@ pub enum Condition {
     Truncated,
     /// The configuration is wrong.
     ConfigError,
-    /// Lines cannot be handed over or stored.
+    /// Lines cannot be stored, or pile up.
     Backlog,
+    /// The wodle above forwards nothing any more.
+    Mute,
 }
 
 /// A state that has begun.
@@ -54,11 +57,17 @@ pub struct Health {
     pub last_success_s: Option<i64>,
     /// When the cursor last moved, in Unix seconds by Akamai's clock.
     pub committed_s: Option<i64>,
+    /// How far ids of seen lines went then.
+    #[serde(default)]
+    pub seen: SeenMark,
+    /// When it was asked last, in Unix seconds.
+    #[serde(default)]
+    pub asked_s: i64,
     /// Runs in a row that failed.
     pub failures: u32,
     /// What went wrong last, and when.
     pub last_error: Option<(i64, String)>,
-    /// The last span that was lost (from, to), and when that was noticed.
+    /// The last span that was lost (from, 0 where that is not known, to), and when that was noticed.
     pub last_gap: Option<(i64, i64, i64)>,
     /// Seconds by which Akamai's clock was found to be ahead of this machine's.
     pub skew_s: i64,
@@ -77,7 +86,7 @@ impl Condition {
             Self::ClockSkew => "clock_skew",
             Self::Truncated => "truncated",
             Self::ConfigError => "config_error",
-            Self::Backlog => "backlog",
+            Self::Backlog | Self::Mute => "backlog",
         }
     }
 }

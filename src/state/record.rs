@@ -48,14 +48,15 @@ pub(super) fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), FileErro
     replace_file(path, format!("{json}\n{}\n", checksum(json.as_bytes())).as_bytes())
 }
 
-/// Takes a corrupt record out of the way, so that somebody can look at it; gives its new name.
+/// Keeps a copy of a corrupt record, so that somebody can look at it; gives its name. The record stays until another takes
+/// its place: a missing one would be taken for a fresh start.
 ///
 /// # Errors
-/// When it cannot be renamed.
+/// When it cannot be copied.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!("corrupt-{}-{name}", unix_seconds()));
-    fs::rename(path, &aside).map_err(FileError::of("set aside", path))?;
+    fs::copy(path, &aside).map_err(FileError::of("set aside", path))?;
     Ok(aside)
 }
 
@@ -96,6 +97,6 @@ mod tests {
             assert!(matches!(load::<Vec<u32>>(&path).unwrap(), Loaded::Corrupt), "damaged at {at}");
         }
         let aside = set_aside(&path).unwrap();
-        assert!(aside.exists() && !path.exists());
+        assert_eq!(fs::read(&aside).unwrap(), fs::read(&path).unwrap());
     }
 }

@@ -1,14 +1,14 @@
 //! The ids of lines that came lately, so that a request that has to reach back repeats none of them. Losing them loses no
 //! event: some would come twice. Never synced for that reason.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::StateFolder;
+use super::{StateFolder, key};
 use crate::files::{FileError, PRIVATE_MODE, no_follow, remove};
 use crate::siem::event::EventId;
 
@@ -49,9 +49,9 @@ pub struct SeenIds {
 }
 
 impl SeenFiles {
-    /// Those of the source with this cursor key.
-    pub fn of(state: &StateFolder, key: &str) -> Self {
-        Self { state: state.clone(), key: key.to_owned() }
+    /// Those of the source of this name, whatever it is asked for.
+    pub fn of(state: &StateFolder, source: &str) -> Self {
+        Self { state: state.clone(), key: key(source, &[]) }
     }
 
     /// Goes on behind `mark`; ids beyond it came with a page that was thrown away.
@@ -99,16 +99,6 @@ impl SeenFiles {
             }
         }
         Ok(SeenIds::new(bytes.as_chunks().0.to_vec()))
-    }
-
-    /// How far the ids go that are there, where the cursor no longer says it.
-    ///
-    /// # Errors
-    /// The file operation that failed.
-    pub fn found(&self) -> Result<SeenMark, FileError> {
-        let generation = self.generations()?.into_iter().max().unwrap_or_default();
-        let length = fs::metadata(self.path(generation)).map_or(0, |metadata| metadata.len());
-        Ok(SeenMark { generation, ids: length / ID_BYTES })
     }
 
     fn generations(&self) -> Result<Vec<u64>, FileError> {
@@ -180,6 +170,7 @@ impl SeenIds {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn id(number: u64) -> EventId {
         u128::from(number).to_be_bytes()
@@ -203,7 +194,6 @@ mod tests {
         let ids = files.load(second).unwrap();
         let known = |number| ids.contains(&id(number));
         assert!((0..10).all(known) && !(10..20).any(known) && (20..30).all(known));
-        assert_eq!(files.found().unwrap(), second);
     }
 
     #[test]
@@ -220,6 +210,7 @@ mod tests {
         assert!(!ids.contains(&id(many - 2 * GENERATION_IDS_MAX)));
         // A page that began three generations back and is thrown away.
         let back = add(&files, SeenMark { generation: 2, ids: 7 }, 0..0);
-        assert_eq!((back, files.found().unwrap()), (SeenMark { generation: 2, ids: 7 }, back));
+        assert_eq!(back, SeenMark { generation: 2, ids: 7 });
+        assert!(!files.path(3).exists());
     }
 }

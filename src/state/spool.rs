@@ -62,6 +62,9 @@ pub struct Spool {
     state: StateFolder,
     /// The segments.
     pub segments: Vec<Segment>,
+    /// Segments whose page will be asked for again, each with the key of its cursor: not delivered, and not removed before
+    /// the page has come again.
+    held: Vec<(String, Segment)>,
     next: u64,
 }
 
@@ -114,35 +117,65 @@ impl Spool {
             state.names("spool-")?.iter().filter_map(|name| Segment::named(state, name)).collect();
         segments.sort_by_key(|segment| segment.number);
         let next = segments.last().map_or(0, |segment| segment.number) + 1;
-        Ok(Self { state: state.clone(), segments, next })
+        Ok(Self { state: state.clone(), segments, held: Vec::new(), next })
     }
 
-    /// What is there once what a stopped run left behind is cleared away: segments that were never sealed, and sealed ones
-    /// whose page will be asked for again because their cursor stands before them.
+    /// What is there once what a stopped run left behind is cleared away: segments that were never sealed are removed, and
+    /// sealed ones whose page will be asked for again, because their cursor stands before them, are held back.
     ///
     /// # Errors
     /// The file operation that failed.
     pub fn recover(state: &StateFolder) -> Result<Self, FileError> {
-        for name in state.names("spool-")?.iter().filter(|name| Segment::named(state, name).is_none()) {
+        for name in state.names("spool-")?.iter().filter(|name| name.ends_with(".open")) {
             remove(&state.path().join(name))?;
         }
         let mut spool = Self::look(state)?;
-        let mut kept = Vec::new();
         for segment in std::mem::take(&mut spool.segments) {
-            if segment.lane == Lane::Events && spool.comes_again(&segment)? {
-                log::info!("{} is left out: its page will be asked for again", segment.path.display());
-                remove(&segment.path)?;
-            } else {
-                kept.push(segment);
+            match spool.comes_again(&segment)? {
+                Some(key) => spool.held.push((key, segment)),
+                None => spool.segments.push(segment),
             }
         }
-        spool.segments = kept;
         Ok(spool)
     }
 
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        self.segments.iter().chain(self.held.iter().map(|(_, segment)| segment)).map(|segment| segment.bytes).sum()
+    }
+
+    /// Removes what is held back for a cursor: its page has come again.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn drop_held(&mut self, key: &str) -> Result<(), FileError> {
+        for (_, segment) in self.held.iter().filter(|(held, _)| held == key) {
+            remove(&segment.path)?;
+        }
+        self.held.retain(|(held, _)| held != key);
+        Ok(())
+    }
+
+    /// Gives what is held back for such cursors to be delivered, because its page will not come again. It gets a new number:
+    /// later ones may have been delivered meanwhile.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn release(&mut self, which: impl Fn(&str) -> bool) -> Result<Vec<Segment>, FileError> {
+        let mut released = Vec::new();
+        while let Some(at) = self.held.iter().position(|(key, _)| which(key)) {
+            let mut segment = self.held[at].1.clone();
+            segment.number = self.next;
+            let name = format!("spool-{:012}-{}.{}", segment.number, segment.lines, segment.lane.word());
+            let path = self.state.path().join(name);
+            fs::rename(&segment.path, &path).map_err(FileError::of("rename", &segment.path))?;
+            self.next += 1;
+            segment.path = path;
+            self.held.remove(at);
+            self.segments.push(segment.clone());
+            released.push(segment);
+        }
+        Ok(released)
     }
 
     /// Makes numbers start beyond this one.
@@ -185,17 +218,40 @@ impl Spool {
         Ok(())
     }
 
-    /// Whether a segment was sealed and its cursor not yet moved behind it.
-    fn comes_again(&self, segment: &Segment) -> Result<bool, FileError> {
-        let Some((key, position)) = segment.header()?.and_then(|header| header.asked) else { return Ok(false) };
-        match CursorFile::with_key(&self.state, &key).load()? {
-            Loaded::Intact(cursor) => Ok(cursor.segment < segment.number && cursor.position.text() == position),
-            Loaded::Missing | Loaded::Corrupt => Ok(false),
+    /// The key of a cursor that stands before a segment: it was sealed, and the cursor not yet moved behind it.
+    fn comes_again(&self, segment: &Segment) -> Result<Option<String>, FileError> {
+        let Some((key, position)) = segment.header()?.and_then(|header| header.asked) else { return Ok(None) };
+        match CursorFile::with_key(&self.state, &key).load() {
+            Ok(Loaded::Intact(cursor)) if cursor.segment < segment.number && cursor.position.text() == position => {
+                Ok(Some(key))
+            }
+            // A cursor that cannot be read moves nothing and is no reason to keep lines back.
+            _ => Ok(None),
         }
     }
 }
 
 impl Segment {
+    /// Its event lines, one after the other, without the header.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn each_line(&self, mut each: impl FnMut(&[u8])) -> Result<(), FileError> {
+        let file = File::open(&self.path).map_err(FileError::of("open", &self.path))?;
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        let mut is_header = true;
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line).map_err(FileError::of("read", &self.path))? == 0 {
+                return Ok(());
+            }
+            if !std::mem::take(&mut is_header) {
+                each(&line);
+            }
+        }
+    }
+
     /// Its header; none where there is no header that could be understood.
     ///
     /// # Errors
@@ -301,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_will_come_again_and_what_was_never_sealed_is_cleared_away() {
+    fn what_was_never_sealed_goes_and_what_will_come_again_is_held_back() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::at(folder.path());
         let mut spool = Spool::look(&state).unwrap();
@@ -317,11 +373,20 @@ mod tests {
         .collect();
         CursorFile::with_key(&state, "k1").save(&cursor("y", numbers[0])).unwrap();
         let open = spool.write(&Header::default()).unwrap();
-        let kept = Spool::recover(&state).unwrap();
+        let mut kept = Spool::recover(&state).unwrap();
         let left: Vec<u64> = kept.segments.iter().map(|segment| segment.number).collect();
         assert_eq!(left, [numbers[0], numbers[2], numbers[3], numbers[4]]);
         assert!(!open.path.exists());
         assert!(kept.segments.iter().all(|segment| segment.lines == 2 && segment.header().unwrap().is_some()));
+        // What is held back is released under a new number, or goes when its page has come again.
+        assert!(kept.release(|key| key == "k2").unwrap().is_empty());
+        let mut other = Spool::recover(&state).unwrap();
+        other.drop_held("k1").unwrap();
+        assert_eq!(Spool::recover(&state).unwrap().held.len(), 0);
+        let again = sealed(&mut kept, Some(("k1", "offset y")), Lane::Events, &["3"]);
+        let mut kept = Spool::recover(&state).unwrap();
+        let released = kept.release(|_| true).unwrap();
+        assert!(released.len() == 1 && released[0].number > again.number && released[0].path.exists());
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl SourceRun<'_> {
         self.failed = Some((error.exit(), text.clone()));
         let failure = failure(error);
         match failure {
-            Failure::Busy(_) if is_too_many(error) => self.fare.begin(store, Condition::RateLimited, &text),
+            Failure::Busy(_) if is_too_many(error) => self.slowed = Some(text.clone()),
             Failure::Refused => self.fare.begin(store, Condition::AuthFailed, &text),
             _ => {}
         }
@@ -57,15 +57,20 @@ impl SourceRun<'_> {
         at_floor: bool,
     ) -> Result<(), FileError> {
         let reason = match end {
+            PageEnd::Expired if self.recovered => {
+                "Akamai says \"Bad offset, expired data requested\" once more".to_owned()
+            }
             PageEnd::Expired => return self.recover(store, "Akamai says \"Bad offset, expired data requested\""),
             PageEnd::NoRoom => {
-                store.trouble = Some(format!(
-                    "the spool is full: {} of {} bytes, and a page of {received} events more did not fit",
+                store.full = Some(format!(
+                    "the spool is full: {} of {} bytes, and a page of source {} did not fit",
                     store.spool.bytes(),
-                    store.spool_bytes_max
+                    store.spool_bytes_max,
+                    self.source.name
                 ));
-                // A page that does not fit into an empty spool must become smaller.
-                return if store.spool.segments.is_empty() { self.halve_limit(store) } else { Ok(()) };
+                // Others may still find room, and so may a smaller page.
+                self.standing = Standing::Stopped;
+                return self.halve_limit(store);
             }
             PageEnd::Incomplete(reason) => reason,
             PageEnd::Whole(_) => format!("Akamai counts {lacking} events more"),
@@ -108,7 +113,10 @@ impl SourceRun<'_> {
             self.fare.tell_gap(store, known, oldest, why);
         }
         self.cursor.position = Position::Since(from);
+        // What was told once is not told again, whatever becomes of this request.
+        self.cursor.caught_up_s = self.cursor.caught_up_s.max(from);
         self.cursor.skip_seen = true;
+        self.release_held(store)?;
         self.save_cursor(store)
     }
 }

@@ -17,7 +17,7 @@ use crate::clock::{rfc_3339, unix_seconds};
 use crate::config::Source;
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::siem::event::EventDecoder;
+use crate::siem::event::{EventDecoder, EventId};
 use crate::siem::page::Context;
 use crate::siem::query::{NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
 use crate::state::Loaded;
@@ -56,6 +56,10 @@ pub(super) struct SourceRun<'a> {
     shortfall: Option<u64>,
     /// The offset was given up in this run already.
     recovered: bool,
+    /// There is no cursor yet; there will be one as soon as Akamai has answered.
+    is_fresh: bool,
+    /// Akamai asked for fewer requests in this run.
+    pub(super) slowed: Option<String>,
     pub(super) standing: Standing,
     /// What went wrong last, if the run ends now.
     pub(super) failed: Option<(Exit, String)>,
@@ -85,7 +89,7 @@ impl<'a> SourceRun<'a> {
             source,
             client,
             decoder: EventDecoder::new(source.events.clone()),
-            seen: SeenFiles::of(&state, &cursor_file.key),
+            seen: SeenFiles::of(&state, &source.name),
             bursts: BurstFiles::of(&state, &cursor_file.key),
             cursor: Cursor {
                 position: Position::Since(0),
@@ -104,17 +108,24 @@ impl<'a> SourceRun<'a> {
             attempt: 0,
             shortfall: None,
             recovered: false,
+            is_fresh: false,
+            slowed: None,
             standing: Standing::Open,
             failed: None,
             events: 0,
         };
         match run.cursor_file.load()? {
             Loaded::Intact(cursor) => run.cursor = Cursor { limit: cursor.limit.min(source.limit), ..cursor },
-            Loaded::Missing => run.start(store)?,
+            Loaded::Missing => run.start(store),
             Loaded::Corrupt => run.replace_corrupt_cursor(store)?,
         }
         store.spool.number_beyond(run.cursor.segment);
         Ok(run)
+    }
+
+    /// When it was asked last, in Unix seconds; 0 if never.
+    pub(super) fn asked_s(&self) -> i64 {
+        self.fare.health.asked_s
     }
 
     /// Now by Akamai's clock, as far as that is known.
@@ -122,33 +133,37 @@ impl<'a> SourceRun<'a> {
         unix_seconds() + self.fare.health.skew_s
     }
 
-    fn start(&mut self, store: &mut Store) -> Result<(), FileError> {
-        let now = self.now();
-        let from = now - NEWEST_S - self.source.window_s;
-        log::info!("source {}: no cursor yet; it starts with events from {}", self.source.name, rfc_3339(from));
+    /// A source that was never asked. Where the same source was asked for something else (another host, other config ids), it
+    /// goes on from there, without the lines that have come.
+    fn start(&mut self, store: &mut Store) {
+        self.is_fresh = true;
         if self.fare.is_new {
             store.tell(&Notice::new(&self.source.name, "started"));
         }
-        self.cursor.position = Position::Since(from.max(now - RETENTION_S + RETENTION_MARGIN_S));
-        (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
-        self.save_cursor(store)
+        if self.fare.health.committed_s.is_some() {
+            self.cursor.skip_seen = true;
+            self.cursor.seen = self.fare.health.seen;
+        }
     }
 
     fn replace_corrupt_cursor(&mut self, store: &mut Store) -> Result<(), FileError> {
         let aside = self.cursor_file.set_aside()?;
-        let now = self.now();
-        let oldest = now - RETENTION_S + RETENTION_MARGIN_S;
-        let known = self.fare.health.committed_s.filter(|time| *time <= now);
-        let from = known.map_or(oldest, |time| (time - OVERLAP_S).max(oldest));
-        let error = format!("the cursor was damaged and is set aside as {}", aside.display());
-        log::error!("source {}: {error}; going on from {}", self.source.name, rfc_3339(from));
-        if known.is_none_or(|time| time < oldest) {
-            self.fare.tell_gap(store, known.unwrap_or(oldest), oldest, &error);
-        }
+        let known = self.fare.health.committed_s;
+        log::error!(
+            "source {}: the cursor is damaged (a copy is {}); going on by time, {}",
+            self.source.name,
+            aside.display(),
+            known.map_or_else(
+                || "from as early as Akamai has events".to_owned(),
+                |time| format!("from {}", rfc_3339(time))
+            )
+        );
+        // Not known: from the beginning of time. What of it Akamai no longer has is told once it answers.
+        let from = known.map_or(0, |time| time - OVERLAP_S);
         self.cursor.position = Position::Since(from);
         (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
         self.cursor.skip_seen = true;
-        self.cursor.seen = self.seen.found()?;
+        self.cursor.seen = self.fare.health.seen;
         self.cursor.segment = store.spool.segments.last().map_or(0, |segment| segment.number);
         self.save_cursor(store)
     }
@@ -156,34 +171,81 @@ impl<'a> SourceRun<'a> {
     /// Asks once and deals with what comes. `deadline`: when an open page is given up.
     pub(super) fn step(&mut self, store: &mut Store, deadline: Instant) -> Result<(), FileError> {
         self.asked = Some(Instant::now());
-        self.draw_in(store)?;
+        self.fare.health.asked_s = unix_seconds();
         let asked_s = self.now();
+        let from = self.from(asked_s);
         let range = match &self.cursor.position {
-            Position::Since(from) => Range::Window(Window { from: (*from).min(asked_s - NEWEST_S - 1), to: None }),
+            Position::Since(_) => Range::Window(Window { from: from.min(asked_s - NEWEST_S - 1), to: None }),
             Position::Offset(offset) => Range::Offset(offset.clone()),
         };
         let query = Query { config_ids: self.source.config_ids.clone(), range, limit: self.cursor.limit };
         match self.client.ask(&query, self.fare.health.skew_s, page::time_left(deadline)) {
             Ok(answer) => {
                 self.fare.note_clock(store, client::skew_s(&answer));
+                self.settle_beginning(store, from)?;
                 self.take_page(store, answer.body, asked_s, deadline)
             }
             Err(error) => self.ask_failed(store, &error),
         }
     }
 
-    /// A beginning that Akamai no longer has is moved, and what lies before is lost.
-    fn draw_in(&mut self, store: &mut Store) -> Result<(), FileError> {
-        let end_of_retention = self.now() - RETENTION_S;
-        let oldest = end_of_retention + RETENTION_MARGIN_S;
-        match self.cursor.position {
-            Position::Since(from) if from < end_of_retention + NEWEST_S => {
-                self.fare.tell_gap(store, from, oldest, "Akamai keeps events for 12 hours only");
-                self.cursor.position = Position::Since(oldest);
-                self.save_cursor(store)
+    /// Where a request by time begins: as early as it should and Akamai has events. Only planned: this machine's clock may be
+    /// wrong until Akamai has answered.
+    fn from(&self, asked_s: i64) -> i64 {
+        let end_of_retention = asked_s - RETENTION_S;
+        let wanted = match self.cursor.position {
+            Position::Since(_) if self.is_fresh => {
+                let window = asked_s - NEWEST_S - self.source.window_s;
+                let before = self.fare.health.committed_s.map(|time| time - OVERLAP_S);
+                before.map_or(window, |time| time.min(window))
             }
-            _ => Ok(()),
+            Position::Since(from) => from,
+            Position::Offset(_) => return asked_s,
+        };
+        if wanted < end_of_retention + NEWEST_S { end_of_retention + RETENTION_MARGIN_S } else { wanted }
+    }
+
+    /// Akamai has answered: the clock is right, and so is where the request began. What lies before is lost.
+    fn settle_beginning(&mut self, store: &mut Store, from: i64) -> Result<(), FileError> {
+        let Position::Since(wanted) = self.cursor.position else { return Ok(()) };
+        if self.is_fresh {
+            log::info!("source {}: no cursor yet; it starts with events from {}", self.source.name, rfc_3339(from));
+            if let Some(before) = self.fare.health.committed_s.filter(|before| *before < from - OVERLAP_S) {
+                self.fare.tell_gap(store, before, from, "Akamai keeps events for 12 hours only");
+            }
+        } else if wanted < from {
+            // Counts from what had come: a recovery reaches back a little further.
+            let lost_from = if wanted > 0 { wanted } else { 0 };
+            self.fare.tell_gap(store, lost_from, from, "Akamai keeps events for 12 hours only");
+            self.release_held(store)?;
+        } else {
+            return Ok(());
         }
+        self.is_fresh = false;
+        self.cursor.position = Position::Since(from);
+        (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
+        self.save_cursor(store)
+    }
+
+    /// A page that was sealed and would have been asked for again will not come again: it is delivered, and its lines are
+    /// known.
+    fn release_held(&mut self, store: &mut Store) -> Result<(), FileError> {
+        let key = self.cursor_file.key.clone();
+        let released = store.spool.release(|held| held == key)?;
+        if let Some(last) = released.last() {
+            let mut seen = self.seen.append(self.cursor.seen)?;
+            for segment in &released {
+                let mut ids = Vec::new();
+                segment.each_line(|line| ids.extend(event_id_of(line)))?;
+                for id in ids {
+                    seen.add(id)?;
+                }
+            }
+            self.cursor.seen = seen.finish()?;
+            self.cursor.segment = self.cursor.segment.max(last.number);
+            self.cursor.skip_seen = true;
+        }
+        Ok(())
     }
 
     fn take_page(
@@ -221,7 +283,9 @@ impl<'a> SourceRun<'a> {
         let accept = match &page.end {
             PageEnd::Whole(_) => lacking == 0 || self.shortfall.is_some_and(|before| before == lacking || at_floor),
             PageEnd::Incomplete(_) => at_floor && segment.lines > 0,
-            PageEnd::Expired | PageEnd::NoRoom => false,
+            // Not even the smallest page fits into an empty spool: what fits is better than nothing for ever.
+            PageEnd::NoRoom => at_floor && segment.lines > 0 && store.spool.segments.is_empty(),
+            PageEnd::Expired => false,
         };
         self.shortfall = (lacking > 0).then_some(lacking);
         if !accept {
@@ -242,7 +306,8 @@ impl<'a> SourceRun<'a> {
         let outcome = match page.end {
             PageEnd::Whole(context) => Ok(self.advance(&mut cursor, &context, page.received, asked_s)),
             PageEnd::Incomplete(reason) => Err(reason),
-            PageEnd::Expired | PageEnd::NoRoom => Err(String::new()),
+            PageEnd::NoRoom => Err("the spool takes no more; raise spool_max".into()),
+            PageEnd::Expired => Err(String::new()),
         };
         cursor.skip_seen |= outcome.is_err();
         if let Err(error) = self.commit(store, cursor) {
@@ -254,6 +319,9 @@ impl<'a> SourceRun<'a> {
             return Err(error);
         }
         self.events += lines;
+        if outcome.is_ok() {
+            store.spool.drop_held(&self.cursor_file.key)?;
+        }
         self.page_committed(store, outcome, lacking, asked_s);
         Ok(())
     }
@@ -269,9 +337,14 @@ impl<'a> SourceRun<'a> {
             cursor.skip_seen = true;
             return Standing::Stopped;
         }
-        cursor.skip_seen &= context.offset.is_empty();
+        // Until Akamai has nothing more, what came before may still come again.
+        cursor.skip_seen &= is_full || context.offset.is_empty();
         if !context.offset.is_empty() {
             cursor.position = Position::Offset(context.offset.clone());
+        } else if let Position::Since(_) = cursor.position {
+            // Nothing was stored so far; what is stored late is not missed.
+            cursor.position = Position::Since(asked_s - OVERLAP_S);
+            cursor.skip_seen = true;
         }
         if is_full {
             return Standing::Open;
@@ -301,6 +374,7 @@ impl<'a> SourceRun<'a> {
             log::warn!("source {}: {error}", self.source.name);
         }
         self.fare.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
+        self.fare.health.seen = cursor.seen;
         self.cursor = cursor;
         Ok(())
     }
@@ -340,6 +414,9 @@ impl<'a> SourceRun<'a> {
         let mut exit = Exit::Done;
         if let Some((failed, error)) = self.failed.take() {
             exit = failed;
+            if let Some(slowed) = self.slowed.take() {
+                self.fare.begin(store, Condition::RateLimited, &slowed);
+            }
             self.fare.run_failed(store, &error);
         }
         exit.and(self.fare.save(store))
@@ -352,3 +429,24 @@ impl<'a> SourceRun<'a> {
 
 /// The time between two requests to one host, by whatever source.
 pub(super) const REQUEST_GAP: Duration = Duration::from_secs(1);
+
+/// The id that an event line carries.
+fn event_id_of(line: &[u8]) -> Option<EventId> {
+    const KEY: &[u8] = b"\"event_id\":\"";
+    let at = memchr::memmem::rfind(line, KEY)? + KEY.len();
+    let digits = std::str::from_utf8(line.get(at..at + 2 * size_of::<EventId>())?).ok()?;
+    u128::from_str_radix(digits, 16).ok().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::event_id_of;
+
+    #[test]
+    fn the_id_of_a_line_is_found_again() {
+        let id = "00112233445566778899aabbccddeeff";
+        let line = format!("{{\"x\":\"event_id\",\"akamai\":{{\"source\":\"a\",\"event_id\":\"{id}\"}}}}\n");
+        assert_eq!(event_id_of(line.as_bytes()).map(|id| id[15]), Some(0xff));
+        assert_eq!(event_id_of(b"{}"), None);
+    }
+}

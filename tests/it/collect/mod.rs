@@ -1,8 +1,9 @@
 //! `collect` against the loopback Akamai: what it fetches, what it hands over, what it remembers.
 
-mod crash;
+pub mod crash;
 mod delivery;
 mod others;
-mod recovery;
+pub mod recovery;
 mod runs;
 pub mod site;
+mod together;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::recovery::rewrite;
 use super::site::{Site, notices, numbers};
 use crate::loopback::{Akamai, ContextShape, Fault, Settings, now, samples};
 
@@ -130,14 +131,17 @@ fn a_wrong_global_key_stops_asking_but_not_delivering() {
 }
 
 #[test]
-fn changed_config_ids_have_a_cursor_of_their_own() {
-    let site = Site::new();
+fn changed_config_ids_have_a_cursor_of_their_own_that_goes_on_where_the_other_stood() {
+    let site = Site::with(Settings::default(), "window = 100\n");
     site.store(60, 0..5);
     site.collect().expect(0);
+    // It had everything 300 seconds ago, longer than the window.
+    rewrite(&site.state_files("health-")[0], |record| record["committed_s"] = (now() - 300).into());
+    site.akamai.store(200, (5..8).map(|number| samples::line(number, now() - 200)));
     site.akamai.set_config_ids("14227;9");
-    site.configure(&site.akamai.config());
+    site.configure(&format!("{}window = 100\n", site.akamai.config()));
     let ended = site.collect().expect(0);
-    assert_eq!(numbers(&ended.events()), (0..5).collect::<Vec<u64>>());
+    assert_eq!(numbers(&ended.events()), (5..8).collect::<Vec<u64>>());
     assert!(notices(&ended.events()).is_empty());
     assert_eq!(site.state_files("cursor-").len(), 2);
 }
