@@ -21,5 +21,7 @@ mod fetch;
 mod fuzz;
 /// `install` and `uninstall`.
 mod install;
+/// The rules, and events that reach them.
+mod rules;
 /// What keeps the project in shape: pure modules, documentation that says what the code does.
 mod tidy;
