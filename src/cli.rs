@@ -28,6 +28,8 @@ pub struct Cli {
 /// The whole help: a way in and, again, the exit codes (a test keeps them the same).
 const LONG_HELP: &str = "\
 Start here:
+  wazuh-akamai configure                credentials into the configuration, tried first
+  wazuh-akamai check                    what is wrong, and how to mend it
   wazuh-akamai install --dry-run        what the set-up in Wazuh would change
   wazuh-akamai fetch --last 5m          one look at Akamai, events to stdout
   wazuh-akamai decode saved.ndjson      the same transformation, offline
@@ -72,6 +74,19 @@ pub enum Command {
     /// the spool is less than 80 % full. Else with 1.
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Write credentials into the configuration, once Akamai has accepted them
+    ///
+    /// Takes each value from its flag, from the environment (AKAMAI_HOST, AKAMAI_CONFIG_ID, AKAMAI_CLIENT_TOKEN,
+    /// AKAMAI_CLIENT_SECRET, AKAMAI_ACCESS_TOKEN), from an .edgerc, or asks for it. Secrets are never taken from the command
+    /// line, where every user could read them, and never shown. Everything else in the file stays.
+    #[command(after_help = CONFIGURE_EXAMPLES)]
+    Configure(ConfigureArgs),
+    /// Find what is wrong, and say how to mend it
+    ///
+    /// Looks at the configuration, the way to Akamai, its clock and credentials, the Wazuh side and what the collector
+    /// remembers. Changes nothing. Ends with 1 if something is wrong.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Set up the Wazuh side: binary, wodle block and rules
     ///
     /// Changes only what is missing or out of date, has Wazuh check the result, puts everything back if Wazuh refuses it, and
@@ -111,6 +126,17 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   wazuh-akamai status
   wazuh-akamai status --json | jq .sources";
+
+const CONFIGURE_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai configure
+  wazuh-akamai configure --edgerc ~/.edgerc --section siem --config-id 12345
+  AKAMAI_CLIENT_SECRET=\"$(cat secret)\" wazuh-akamai configure --host akab-….luna.akamaiapis.net …";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  wazuh-akamai check
+  wazuh-akamai check --json | jq '.findings[] | select(.level == \"error\")'";
 
 const INSTALL_EXAMPLES: &str = "\
 Examples:
@@ -163,6 +189,46 @@ pub struct StatusArgs {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `configure`.
+#[derive(Debug, Args)]
+pub struct ConfigureArgs {
+    /// Section to write (default: default)
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// The API client's host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// One id or several, separated by ;
+    #[arg(long, value_name = "IDS")]
+    pub config_id: Option<String>,
+    /// The client token
+    #[arg(long, value_name = "TOKEN")]
+    pub client_token: Option<String>,
+    /// File that holds the client secret; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub client_secret_file: Option<PathBuf>,
+    /// Use host and credentials of this .edgerc
+    #[arg(long, value_name = "FILE")]
+    pub edgerc: Option<PathBuf>,
+    /// Section of the .edgerc (default: default)
+    #[arg(long, value_name = "NAME", requires = "edgerc")]
+    pub section: Option<String>,
+    /// Save without asking Akamai
+    #[arg(long)]
+    pub no_test: bool,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Do not talk to Akamai
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Flags of `install` and `uninstall`.

@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Fetch(args) => commands::fetch::run(&cli, args),
         Command::Backfill(args) => commands::backfill::run(&cli, args),
         Command::Status(args) => commands::status::run(&cli, args),
+        Command::Configure(args) => commands::configure::run(&cli, args),
+        Command::Check(args) => commands::check::run(&cli, args),
         Command::Install(args) => commands::install::install(&cli, args),
         Command::Uninstall(args) => commands::install::uninstall(&cli, args),
         Command::Decode(args) => commands::decode::run(&cli, args),

@@ -46,6 +46,11 @@ impl Wazuh {
         Self { home }
     }
 
+    /// Its folder.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// The socket that events go through.
     pub fn queue_socket(&self) -> PathBuf {
         self.home.join("queue/sockets/queue")

@@ -42,6 +42,12 @@ impl Parent {
         Self { pid, start, name }
     }
 
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        name_and_start(&stat).is_some_and(|(_, start)| start == self.start)
+    }
+
     /// Whether it is the one that runs wodles.
     pub fn is_modulesd(&self) -> bool {
         self.name == MODULESD

@@ -1,7 +1,9 @@
 //! The commands, one file each. They print events to stdout, log everything else, and return how they ended.
 
 pub mod backfill;
+pub mod check;
 pub mod collect;
+pub mod configure;
 pub mod decode;
 pub mod fetch;
 pub mod install;

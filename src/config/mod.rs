@@ -3,6 +3,7 @@
 //! Every section is one source (one account, one cursor); keys in `[default]` are the defaults of the others. What is wrong
 //! in one source disables that source only.
 
+mod edit;
 mod ini;
 mod keys;
 mod source;
@@ -13,6 +14,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use self::edit::with_values;
 pub use self::keys::{KEYS, Key, Scope};
 pub use self::source::{EVENT_LINE_BYTES, MaxEps, Mode, REDACT_HEADERS, RunOn, Source};
 pub use self::values::Host;
@@ -22,6 +24,9 @@ use self::values::{absolute_path, auto_or, size, user_name, word};
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/wazuh-akamai/akamai_config.ini";
+
+/// The commented template that is shipped.
+pub const TEMPLATE: &str = include_str!("../../etc/akamai_config.ini");
 
 /// The section whose keys are the defaults of the others.
 const DEFAULT: &str = "default";
@@ -136,12 +141,17 @@ pub enum LoadError {
 /// A file that is missing, exposed, unreadable or too large; what is wrong inside it is part of the [`Config`].
 pub fn load(path: &Path) -> Result<Config, LoadError> {
     let text = read_private(path)?;
-    Ok(parse(&path.display().to_string(), &text, |edgerc| {
+    Ok(parse_beside(path, &text))
+}
+
+/// Parses a text as the configuration that stands at `path`, reading the `.edgerc` files that it names.
+pub fn parse_beside(path: &Path, text: &str) -> Config {
+    parse(&path.display().to_string(), text, |edgerc| {
         read_private(edgerc).map_err(|error| match error {
             LoadError::Missing { path } => format!("there is no {}", path.display()),
             other => other.to_string(),
         })
-    }))
+    })
 }
 
 /// Parses a configuration. `file` is its path, for messages and for the `.edgerc` files that it names relative to its

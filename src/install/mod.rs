@@ -7,12 +7,14 @@
 mod change;
 mod home;
 mod import;
+mod look;
 mod record;
 mod rules;
 
 use std::path::{Path, PathBuf};
 
 pub use self::home::{Home, HomeError, Kind};
+pub use self::look::{Finding, look_at_block, look_at_rules};
 
 use self::change::Changes;
 use self::record::Record;

@@ -16,7 +16,7 @@ const ORIGINAL_WODLE: &str = "<ossec_config>\n  <wodle name=\"command\">\n    <d
 const ORIGINAL_RULES: &str = "<group name=\"akamai,\">\n  <rule id=\"100100\" level=\"3\">\n    <location>command_akamai_siem</location>\n    <description>Akamai - Event fetched.</description>\n  </rule>\n</group>\n";
 
 /// A file system with a Wazuh in it.
-struct Root {
+pub struct Root {
     folder: TempDir,
 }
 
@@ -24,11 +24,11 @@ struct Root {
 type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
 impl Root {
-    fn manager() -> Self {
+    pub fn manager() -> Self {
         Self::of("server", "v4.14.9")
     }
 
-    fn of(kind: &str, version: &str) -> Self {
+    pub fn of(kind: &str, version: &str) -> Self {
         let root = Self { folder: tempfile::tempdir().unwrap() };
         for folder in ["bin", "etc/rules", "wodles", "queue/sockets"] {
             fs::create_dir_all(root.home(folder)).unwrap();
@@ -52,11 +52,11 @@ impl Root {
         root
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub fn home(&self, name: &str) -> PathBuf {
         self.path("var/ossec").join(name)
     }
 
@@ -72,7 +72,7 @@ impl Root {
         finish(command, b"")
     }
 
-    fn run(&self, args: &[&str]) -> Ended {
+    pub fn run(&self, args: &[&str]) -> Ended {
         self.run_with(args, &[])
     }
 

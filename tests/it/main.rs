@@ -9,8 +9,12 @@ mod loopback_rules;
 /// Runs the real program.
 mod program;
 
+/// `check`.
+mod check;
 /// `collect` and what it remembers.
 mod collect;
+/// `configure`.
+mod configure;
 /// `decode` and hostile lines.
 mod decode;
 /// Akamai lines against decodings that were made independently.

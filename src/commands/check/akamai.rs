@@ -1,0 +1,112 @@
+//! The way to Akamai: name, proxy, TLS, clock, credentials, each config id. One request an id, one a second.
+
+use std::net::ToSocketAddrs;
+use std::thread;
+use std::time::Duration;
+
+use super::{Findings, Level};
+use crate::client::{AskError, Client, skew_s};
+use crate::clock::unix_seconds;
+use crate::config::{Config, Source, SourceState};
+use crate::siem::query::{ConfigIds, Query, Range, Window};
+use crate::transport::TransportError;
+
+/// Time for one answer, in seconds.
+const ANSWER_S_MAX: u64 = 60;
+
+/// Seconds that are asked for: whether the answer is 200 is what counts.
+const TRIED_S: i64 = 10;
+
+/// A difference of clocks that is worth a word, in seconds; Akamai refuses from about 30.
+const SKEW_S_WARNING: i64 = 10;
+
+/// Ids that are tried one by one.
+const IDS_MAX: usize = 20;
+
+pub(super) fn check(config: &Config, findings: &mut Findings) {
+    for entry in &config.sources {
+        if let SourceState::Ready(source) = &entry.state {
+            check_source(source, findings);
+        }
+    }
+}
+
+fn check_source(source: &Source, findings: &mut Findings) {
+    let about = format!("source {}: Akamai", source.name);
+    let client = match Client::new(source) {
+        Ok(client) => client,
+        Err(error) => {
+            findings.add(
+                Level::Error,
+                about,
+                error.to_string(),
+                "mend proxy or ca_file, or the environment variable that is named",
+            );
+            return;
+        }
+    };
+    let ids = source.config_ids.joined();
+    for (index, id) in ids.split(';').take(IDS_MAX).enumerate() {
+        if index > 0 {
+            thread::sleep(Duration::from_secs(1));
+        }
+        let Ok(config_ids) = ConfigIds::parse(id) else { continue };
+        let window = Window::last(TRIED_S, unix_seconds());
+        let query = Query { config_ids, range: Range::Window(window), limit: 1 };
+        match client.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX)) {
+            Ok(answer) => {
+                findings.ok(about.clone(), format!("config id {id}: the credentials are accepted"));
+                if index == 0 {
+                    note_clock(skew_s(&answer), findings);
+                }
+            }
+            Err(AskError::Refused(refusal)) => {
+                findings.add(
+                    Level::Error,
+                    about.clone(),
+                    format!("config id {id}: {refusal}"),
+                    refusal.problem.advice(),
+                );
+                if refusal.problem.is_invalid_timestamp() {
+                    note_clock(refusal.skew_s, findings);
+                    return;
+                }
+                if refusal.problem.status == 401 {
+                    return;
+                }
+            }
+            Err(error) => {
+                note_unreachable(source, &error, &about, findings);
+                return;
+            }
+        }
+    }
+}
+
+fn note_clock(skew: Option<i64>, findings: &mut Findings) {
+    let Some(skew) = skew else { return };
+    let seen = format!("{} s {} Akamai's", skew.abs(), if skew > 0 { "behind" } else { "ahead of" });
+    if skew.abs() < SKEW_S_WARNING {
+        findings.ok("clock", seen);
+    } else {
+        findings.add(
+            Level::Warning,
+            "clock",
+            seen,
+            "set this machine's clock (NTP): Akamai refuses requests from about 30 s",
+        );
+    }
+}
+
+/// Where there is no proxy it can be said whether it is the name.
+fn note_unreachable(source: &Source, error: &AskError, about: &str, findings: &mut Findings) {
+    let mut mend = "open the way to this host (port 443), or set proxy";
+    if matches!(error, AskError::Transport(TransportError::Unreachable { .. })) && source.proxy.is_none() {
+        let authority = &source.host.authority;
+        let address = if authority.contains(':') { authority.clone() } else { format!("{authority}:443") };
+        if address.to_socket_addrs().is_err() {
+            mend = "check host for a typing error, and this machine's name server (DNS)";
+        }
+    }
+    findings.add(Level::Error, about, error.to_string(), mend);
+}

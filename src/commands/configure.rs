@@ -1,0 +1,162 @@
+//! `configure`: credentials into the configuration, tried with one signed request before they are saved. Never shows a
+//! secret, never takes one from the command line, where every user of the machine could read it.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::{Cli, ConfigureArgs};
+use crate::client::Client;
+use crate::clock::unix_seconds;
+use crate::config::{self, Config, SourceState, TEMPLATE};
+use crate::exit::Exit;
+use crate::files::replace_file;
+use crate::siem::query::{Query, Range, Window};
+
+/// Time for the answer to the request that tries the credentials, in seconds.
+const ANSWER_S_MAX: u64 = 60;
+
+/// Seconds that are asked for: whether the answer is 200 is all that counts.
+const TRIED_S: i64 = 10;
+
+/// Bytes of a file that holds one secret.
+const SECRET_BYTES_MAX: usize = 4 << 10;
+
+/// The values, in the order of the template: key, variable, question, and whether it is a secret.
+const VALUES: [(&str, &str, &str, bool); 5] = [
+    ("host", "AKAMAI_HOST", "host (akab-….luna.akamaiapis.net)", false),
+    ("config_id", "AKAMAI_CONFIG_ID", "config_id (several: separated by ;)", false),
+    ("client_token", "AKAMAI_CLIENT_TOKEN", "client_token", false),
+    ("client_secret", "AKAMAI_CLIENT_SECRET", "client_secret (not shown)", true),
+    ("access_token", "AKAMAI_ACCESS_TOKEN", "access_token (not shown)", true),
+];
+
+/// Runs the command.
+pub fn run(cli: &Cli, args: &ConfigureArgs) -> Exit {
+    let file = cli.config_file();
+    let section = args.source.as_deref().unwrap_or("default");
+    let before = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => TEMPLATE.to_owned(),
+        Err(error) => {
+            log::error!("cannot read {}: {error}", file.display());
+            return Exit::Local;
+        }
+    };
+    let values = match values(args, &before, section) {
+        Ok(values) => values,
+        Err(problem) => {
+            log::error!("{problem}");
+            return Exit::Usage;
+        }
+    };
+    let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let text = config::with_values(&before, section, &pairs);
+    let config = config::parse_beside(&file, &text);
+    match save(&file, &text, &config, section, args.no_test) {
+        Ok(()) => Exit::Done,
+        Err(exit) => exit,
+    }
+}
+
+/// The values that are given, each from the first place that has it: flag, environment, prompt.
+fn values(args: &ConfigureArgs, before: &str, section: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let mut values = Vec::new();
+    if let Some(edgerc) = &args.edgerc {
+        values.push(("edgerc", edgerc.display().to_string()));
+        values.push(("edgerc_section", args.section.clone().unwrap_or_else(|| "default".into())));
+    }
+    let secret_file = args.client_secret_file.as_deref().map(secret_from).transpose()?;
+    for (key, variable, question, is_secret) in VALUES {
+        let flag = match key {
+            "host" => args.host.clone(),
+            "config_id" => args.config_id.clone(),
+            "client_token" => args.client_token.clone(),
+            "client_secret" => secret_file.clone(),
+            _ => None,
+        };
+        let from_edgerc = args.edgerc.is_some() && key != "config_id";
+        let given = flag.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()));
+        let value = match given {
+            Some(value) => value,
+            None if from_edgerc || is_filled_in(before, section, key) => continue,
+            None if io::stdin().is_terminal() => {
+                ask(question, is_secret).map_err(|error| format!("cannot read {key}: {error}"))?
+            }
+            None => {
+                return Err(format!(
+                    "{key} is missing: give it as {variable} in the environment, or run this on a terminal"
+                ));
+            }
+        };
+        let value = value.trim().to_owned();
+        if value.is_empty() || value.contains(['\n', '\r']) {
+            return Err(format!("{key} must be one line that is not empty"));
+        }
+        values.push((key, value));
+    }
+    Ok(values)
+}
+
+fn secret_from(path: &Path) -> Result<String, String> {
+    let text = if path == Path::new("-") { io::read_to_string(io::stdin().lock()) } else { fs::read_to_string(path) };
+    let text = text.map_err(|error| format!("cannot read the secret from {}: {error}", path.display()))?;
+    if text.len() > SECRET_BYTES_MAX { Err(format!("{} holds more than one secret", path.display())) } else { Ok(text) }
+}
+
+/// Whether the configuration has a value of its own already that is no placeholder.
+fn is_filled_in(text: &str, section: &str, key: &str) -> bool {
+    let config = config::parse_beside(Path::new("akamai_config.ini"), text);
+    config.sources.iter().filter(|entry| entry.name == section).any(|entry| match &entry.state {
+        SourceState::Ready(_) | SourceState::Disabled => true,
+        SourceState::NotConfigured(open) => !open.contains(&key),
+        SourceState::Invalid(_) => false,
+    })
+}
+
+fn ask(question: &str, is_secret: bool) -> io::Result<String> {
+    let prompt = format!("{question}: ");
+    if is_secret {
+        return rpassword::prompt_password(prompt);
+    }
+    io::stderr().write_all(prompt.as_bytes())?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line)
+}
+
+/// Tries the credentials and saves them.
+fn save(file: &Path, text: &str, config: &Config, section: &str, no_test: bool) -> Result<(), Exit> {
+    super::log_errors(&config.global_errors);
+    let entry = config.sources.iter().find(|entry| entry.name == section);
+    let source = entry.and_then(|entry| super::ready(entry, file)).ok_or(Exit::Config)?;
+    if !config.global_errors.is_empty() {
+        return Err(Exit::Config);
+    }
+    if !no_test {
+        let now = unix_seconds();
+        let window = Window::last(TRIED_S, now);
+        let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: 1 };
+        let asked = Client::new(source).and_then(|client| client.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX)));
+        if let Err(error) = asked {
+            log::error!("{error}; nothing was saved");
+            return Err(error.exit());
+        }
+        log::info!("Akamai accepts the credentials");
+    }
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| {
+            log::error!("cannot create {}: {error}", folder.display());
+            Exit::Local
+        })?;
+    }
+    replace_file(file, text.as_bytes()).map_err(|error| {
+        log::error!("{error}");
+        Exit::Local
+    })?;
+    log::info!("saved in {} (mode 0600); next: wazuh-akamai check", file.display());
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `check`: every finding says what was seen and how to mend it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::collect::site::{Modulesd, Site};
+use crate::install::Root;
+use crate::loopback::Fault;
+
+/// A site whose Wazuh home is that of `root`.
+fn site(root: &Root) -> Site {
+    let site = Site::new();
+    site.configure(&site.akamai.config());
+    let config = fs::read_to_string(site.place.config()).unwrap();
+    let lines = config.lines().map(|line| match line.starts_with("wazuh_home") {
+        true => format!("wazuh_home = {}\n", root.home("").display()),
+        false => format!("{line}\n"),
+    });
+    fs::write(site.place.config(), lines.collect::<String>()).unwrap();
+    site
+}
+
+fn findings(site: &Site, code: i32) -> Vec<(String, String, String)> {
+    let report: Value = serde_json::from_str(&site.place.run(&["check", "--json"]).expect(code).text()).unwrap();
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    let list = report["findings"].as_array().unwrap();
+    list.iter()
+        .map(|finding| {
+            (
+                text(finding, "level"),
+                text(finding, "about"),
+                format!("{} | {}", text(finding, "seen"), text(finding, "mend")),
+            )
+        })
+        .collect()
+}
+
+fn find<'a>(findings: &'a [(String, String, String)], about: &str, says: &str) -> &'a str {
+    let found = findings.iter().find(|(_, what, text)| what.contains(about) && text.contains(says));
+    &found.unwrap_or_else(|| panic!("{about}: {says}: {findings:#?}")).0
+}
+
+/// analysisd's counters, with so many dropped events.
+fn analysisd(root: &Root, dropped: u64) {
+    let path = root.home("queue/sockets/analysis");
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut request = vec![0; u32::from_le_bytes(length) as usize];
+            stream.read_exact(&mut request).unwrap();
+            assert!(String::from_utf8(request).unwrap().contains("getstats"));
+            let answer = serde_json::json!({"error": 0, "data": {"metrics": {"events": {"received_breakdown": {
+                "dropped_breakdown": {"modules_breakdown": {"command": dropped}}}}}}})
+            .to_string();
+            stream.write_all(&u32::try_from(answer.len()).unwrap().to_le_bytes()).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_healthy_installation_has_no_finding() {
+    let root = Root::manager();
+    root.run(&["install"]).expect(0);
+    let site = site(&root);
+    let _queue = UnixDatagram::bind(root.home("queue/sockets/queue")).unwrap();
+    analysisd(&root, 0);
+    site.collect().expect(0);
+    let found = findings(&site, 0);
+    assert!(found.iter().all(|(level, ..)| level == "ok"), "{found:#?}");
+    for (about, says) in [
+        ("Akamai", "config id 14227: the credentials are accepted"),
+        ("clock", "0 s"),
+        ("wodle block", "ossec.conf"),
+        ("rules", "up to date"),
+        ("queue", "takes events"),
+        ("analysisd", "dropped no event"),
+        ("spool", "0 lines"),
+    ] {
+        find(&found, about, says);
+    }
+    let text = site.place.run(&["check"]).expect(0).text();
+    assert!(text.lines().all(|line| line.starts_with("ok ")), "{text}");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_cure() {
+    let root = Root::manager();
+    let site = site(&root);
+    analysisd(&root, 17);
+    site.akamai.fail([Fault::Status(403, None)]);
+    let found = findings(&site, 1);
+    assert_eq!(find(&found, "Akamai", "Manage SIEM"), "error");
+    assert_eq!(find(&found, "wodle block", "has no block of ours | wazuh-akamai install"), "error");
+    assert_eq!(find(&found, "rules", "there is no"), "error");
+    assert_eq!(find(&found, "queue", "start Wazuh"), "error");
+    assert_eq!(find(&found, "analysisd", "dropped 17 events"), "error");
+    assert_eq!(find(&found, "state", "collect has not run"), "warning");
+
+    root.run(&["install"]).expect(0);
+    let conf = fs::read_to_string(root.home("etc/ossec.conf")).unwrap();
+    fs::write(root.home("etc/ossec.conf"), conf.replace("<interval>5m", "<interval>1m")).unwrap();
+    fs::write(
+        root.home("etc/rules/local_rules.xml"),
+        "<group name=\"x,\">\n<rule id=\"100150\" level=\"3\"></rule>\n</group>",
+    )
+    .unwrap();
+    site.akamai.set_clock_ahead(600);
+    let found = findings(&site, 1);
+    assert_eq!(find(&found, "wodle block", "was edited"), "warning");
+    assert_eq!(find(&found, "wodle block", "every 60 s"), "warning");
+    assert_eq!(find(&found, "rules", "local_rules.xml:2-2: rule 100150"), "error");
+    assert_eq!(find(&found, "clock", "600 s behind Akamai's"), "warning");
+}
+
+#[test]
+fn a_mute_wodle_is_noticed() {
+    let root = Root::manager();
+    let site = site(&root);
+    let socket = root.home("queue/sockets/queue");
+    let _first = UnixDatagram::bind(&socket).unwrap();
+    let mut modulesd = Modulesd::start(&site);
+    modulesd.collect().expect(0);
+    assert_eq!(find(&findings(&site, 1), "wodle", "the one it began with"), "ok");
+    fs::remove_file(&socket).unwrap();
+    let _second = UnixDatagram::bind(&socket).unwrap();
+    let found = findings(&site, 1);
+    assert_eq!(find(&found, "wodle", "nothing its wodles hand over arrives | wazuh-control restart"), "error");
+    drop(modulesd);
+    assert!(findings(&site, 1).iter().all(|(_, about, _)| about != "wodle"));
+}
+
+#[test]
+fn without_configuration_and_without_wazuh_it_says_so() {
+    let site = Site::new();
+    let found = findings(&site, 0);
+    assert_eq!(find(&found, "Wazuh", "there is no Wazuh in"), "warning");
+    fs::write(site.place.config(), "[default]\nhost = akab-xxxx.luna.akamaiapis.net\nconfig_id = 1\nclient_token = ...\nclient_secret = ...\naccess_token = ...\n").unwrap();
+    let found = findings(&site, 1);
+    assert_eq!(find(&found, "source default", "not configured yet"), "error");
+    fs::remove_file(site.place.config()).unwrap();
+    assert_eq!(find(&findings(&site, 1), "configuration", "wazuh-akamai configure"), "error");
+}
