@@ -5,7 +5,7 @@
 //! events that a burst may be made of.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use super::classify::{AttackGroup, Category, Verdict};
 
@@ -87,11 +87,29 @@ pub(super) struct Counted<'a> {
 /// The counters of one source of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bursts {
-    counters: HashMap<u64, Counter>,
+    counters: HashMap<u64, Counter, BuildHasherDefault<AsItIs>>,
     /// The latest event of all.
     newest_ms: i64,
     /// Marks in all counters.
     marks: usize,
+}
+
+/// Keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(&bytes);
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 /// The latest events of one kind from one source or on one host.
@@ -122,8 +140,10 @@ impl Bursts {
         if event.time_ms <= self.newest_ms - WINDOW_MS_MAX {
             return;
         }
+        let source = event.source.map(|source| hash(&source));
+        let host = Some(event.host).filter(|host| !host.is_empty()).map(|host| hash(&host));
         for rule in &RULES {
-            let Some((subject, value)) = takes_part(rule.burst, event) else { continue };
+            let Some((subject, value)) = takes_part(rule.burst, event, source, host) else { continue };
             if self.add(rule, subject, value, event.time_ms) {
                 if !words.is_empty() {
                     words.push(' ');
@@ -178,8 +198,11 @@ impl Bursts {
     }
 
     /// Whether this completes the burst.
-    fn add(&mut self, rule: &Rule, subject: &[u8], value: u32, time_ms: i64) -> bool {
-        let counter = self.counters.entry(hash(&(rule.burst, subject))).or_default();
+    #[inline]
+    fn add(&mut self, rule: &Rule, subject: u64, value: u32, time_ms: i64) -> bool {
+        // An odd factor keeps different kinds for the same subject apart, and different subjects different.
+        let key = subject.wrapping_mul(2 * rule.burst as u64 + 3).rotate_left(29);
+        let counter = self.counters.entry(key).or_default();
         let before = counter.marks.len();
         if counter.marks.is_empty() && counter.latest_ms == 0 {
             counter.latest_ms = time_ms;
@@ -233,10 +256,8 @@ impl Bursts {
 }
 
 /// The source or host for which an event counts towards a burst, and the value it counts with.
-fn takes_part<'a>(burst: Burst, event: &Counted<'a>) -> Option<(&'a [u8], u32)> {
+fn takes_part(burst: Burst, event: &Counted<'_>, source: Option<u64>, host: Option<u64>) -> Option<(u64, u32)> {
     use Category::{Ai, Api, Ato, Custom, Malware, Other, Rate, SlowPost, Waf};
-    let source = event.source.map(str::as_bytes);
-    let host = Some(event.host).filter(|host| !host.is_empty());
     let is = |categories: &[Category]| categories.contains(&event.category);
     let blocked = event.verdict == Verdict::Mitigated;
     let high = !blocked && (event.category == Malware || event.group.is_some_and(is_high));
@@ -245,7 +266,7 @@ fn takes_part<'a>(burst: Burst, event: &Counted<'a>) -> Option<(&'a [u8], u32)> 
         Burst::SourceFlaggedHigh => (high, source, 0),
         Burst::SourceFlaggedLow => (!blocked && !high && is(&[Waf, Custom, Api, Ai, Other]), source, 0),
         Burst::SourceScanner => (event.group.is_some(), source, event.group.map_or(0, |group| group as u32)),
-        Burst::HostDistributed => (is(&[Waf]) && source.is_some(), host, short_hash(source.unwrap_or_default())),
+        Burst::HostDistributed => (is(&[Waf]) && source.is_some(), host, short(source.unwrap_or_default())),
         Burst::HostDos => (is(&[Rate, SlowPost]), host, 0),
         Burst::SourceAto => (is(&[Ato]), source, 0),
     };
@@ -265,8 +286,8 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn short_hash(bytes: &[u8]) -> u32 {
-    let [a, b, c, d, ..] = hash(&bytes).to_le_bytes();
+fn short(hash: u64) -> u32 {
+    let [a, b, c, d, ..] = hash.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 

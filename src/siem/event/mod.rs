@@ -143,7 +143,8 @@ impl EventDecoder {
         user_agent.clear();
 
         let mut emit = Emit::open_line(out, emit);
-        write_top_level(&mut emit, &members, action, url, texts);
+        let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, texts).bytes);
+        write_top_level(&mut emit, &members, action, time_ms, url, texts);
         let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
@@ -167,8 +168,9 @@ impl EventDecoder {
         emit.own("event_id", event_id);
         meaning.write(&mut emit);
         let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
-        if let Some(bursts) = bursts {
-            count_burst(bursts, &members, &meaning, &host, texts, &mut emit);
+        // One without a time cannot be counted.
+        if let (Some(bursts), Some(time_ms)) = (bursts, time_ms) {
+            count_burst(bursts, &members, &meaning, time_ms, &host, texts, &mut emit);
         }
         if !host.is_empty() {
             emit.own("host", host.as_slice());
@@ -215,6 +217,7 @@ fn write_top_level(
     emit: &mut Emit<'_>,
     members: &Members<'_>,
     action: &[u8],
+    time_ms: Option<i64>,
     url: &mut Vec<u8>,
     texts: &mut [Vec<u8>; 2],
 ) {
@@ -224,7 +227,7 @@ fn write_top_level(
             emit.own(name, members.line.text(value, &mut texts[0]));
         }
     }
-    if let Some(timestamp) = top_level::timestamp(members.text(KnownField::START, texts).bytes) {
+    if let Some(timestamp) = time_ms.and_then(top_level::timestamp) {
         emit.own("timestamp", timestamp.as_str());
     }
     if let Some(address) = top_level::source_ip(members.text(KnownField::CLIENT_IP, texts).bytes) {
@@ -252,17 +255,16 @@ fn write_top_level(
     copy(emit, "dstuser", KnownField::ORIGIN_USER_ID);
 }
 
-/// Counts the event and marks it if it completes a burst. One without a time cannot be counted.
+/// Counts the event and marks it if it completes a burst.
 fn count_burst(
     bursts: &mut Bursts,
     members: &Members<'_>,
     meaning: &Meaning,
+    time_ms: i64,
     host: &[u8],
     texts: &mut [Vec<u8>; 2],
     emit: &mut Emit<'_>,
 ) {
-    let start = members.text(KnownField::START, texts).bytes;
-    let Some(time_ms) = top_level::unix_milliseconds(start) else { return };
     let source = top_level::source_ip(members.text(KnownField::CLIENT_IP, texts).bytes);
     let Meaning { verdict, category, group, .. } = *meaning;
     let mut words = String::new();

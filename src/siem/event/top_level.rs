@@ -15,10 +15,10 @@ pub(super) fn source_ip(client_ip: &[u8]) -> Option<&str> {
     text.parse::<IpAddr>().ok().map(|_| text)
 }
 
-/// RFC 3339 with milliseconds from Akamai's epoch seconds, which may have a fraction. Wazuh's index takes this form only:
+/// RFC 3339 with milliseconds from Unix milliseconds. Wazuh's index takes this form only:
 /// epoch seconds would be read as milliseconds.
-pub(super) fn timestamp(start: &[u8]) -> Option<String> {
-    let instant = jiff::Timestamp::from_millisecond(unix_milliseconds(start)?).ok()?;
+pub(super) fn timestamp(time_ms: i64) -> Option<String> {
+    let instant = jiff::Timestamp::from_millisecond(time_ms).ok()?;
     Some(format!("{instant:.3}"))
 }
 
@@ -140,7 +140,7 @@ mod tests {
             ("1e9", None),
             ("99999999999999999999", None),
         ] {
-            assert_eq!(timestamp(start.as_bytes()).as_deref(), expected, "{start}");
+            assert_eq!(unix_milliseconds(start.as_bytes()).and_then(timestamp).as_deref(), expected, "{start}");
         }
     }
 
