@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::InstallError;
+use super::{BLOCK, InstallError};
 use crate::files::FileError;
 use crate::wazuh::Wazuh;
 
@@ -27,6 +27,8 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Home {
     folder: PathBuf,
+    /// The same as Wazuh itself sees it: without the root.
+    inside: PathBuf,
     version: String,
     /// What it is.
     pub kind: Kind,
@@ -79,12 +81,18 @@ impl Home {
         }
         let kind = if value("WAZUH_TYPE").as_deref() == Some("agent") { Kind::Agent } else { Kind::Manager };
         let is_worker = kind == Kind::Manager && Wazuh::find(Some(&folder)).is_worker();
-        Ok(Self { folder, version, kind, is_worker, wazuh: (etc.uid(), etc.gid()) })
+        let inside = inside.to_owned();
+        Ok(Self { folder, inside, version, kind, is_worker, wazuh: (etc.uid(), etc.gid()) })
     }
 
     /// A path inside it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Our block of `ossec.conf`, for this home.
+    pub(super) fn block(&self) -> String {
+        BLOCK.replace("/var/ossec/", &format!("{}/", self.inside.display()))
     }
 
     /// root and Wazuh's group.

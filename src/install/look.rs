@@ -5,7 +5,7 @@ use std::io;
 
 use super::record::Record;
 use super::rules::{RulesPlan, plan, warn_active_response};
-use super::{BINARY, BLOCK, Home, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE};
+use super::{BINARY, Home, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE};
 use crate::files::FileError;
 use crate::ossec::merge::{installation, is_installed};
 use crate::wazuh::Wazuh;
@@ -42,7 +42,7 @@ pub fn look_at_block(home: &Home, wazuh: &Wazuh) -> Vec<Finding> {
             findings.push(Finding::Wrong(format!("{}: {error}", conf.display()), "mend this line by hand".into()));
         }
         Ok(false) => findings.push(Finding::Wrong(format!("{} has no block of ours", conf.display()), INSTALL.into())),
-        Ok(true) if installation(&text, BLOCK).is_ok_and(|edits| edits.is_empty()) => {
+        Ok(true) if installation(&text, &home.block()).is_ok_and(|edits| edits.is_empty()) => {
             findings.push(Finding::Fine(format!("in {}", conf.display())));
         }
         Ok(true) => findings.push(Finding::Doubtful(

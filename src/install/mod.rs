@@ -93,8 +93,8 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     let mut report = vec![format!("{home}")];
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
-    let edits =
-        merge::installation(&text, BLOCK).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
+    let edits = merge::installation(&text, &home.block())
+        .map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
     let mut record = Record::load(&home.path(RECORD))?;
     let mut changes = Changes::new(home);
 
