@@ -7,7 +7,7 @@ use super::record::Record;
 use super::rules::{RulesPlan, plan, warn_active_response};
 use super::{BINARY, Home, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE};
 use crate::files::FileError;
-use crate::ossec::merge::{installation, is_installed};
+use crate::ossec::merge::{installation, our_part};
 use crate::wazuh::Wazuh;
 
 /// What `install` has to say against something that is not as it should be.
@@ -37,17 +37,17 @@ pub fn look_at_block(home: &Home, wazuh: &Wazuh) -> Vec<Finding> {
         Err(error) => return vec![unseen_or_wrong(&error)],
     };
     let mut findings = Vec::new();
-    match is_installed(&text) {
+    match our_part(&text) {
         Err(error) => {
             findings.push(Finding::Wrong(format!("{}: {error}", conf.display()), "mend this line by hand".into()));
         }
-        Ok(false) => findings.push(Finding::Wrong(format!("{} has no block of ours", conf.display()), INSTALL.into())),
-        Ok(true) if installation(&text, &home.block()).is_ok_and(|edits| edits.is_empty()) => {
+        Ok(None) => findings.push(Finding::Wrong(format!("{} has no block of ours", conf.display()), INSTALL.into())),
+        Ok(Some(_)) if installation(&text, &home.block()).is_ok_and(|edits| edits.is_empty()) => {
             findings.push(Finding::Fine(format!("in {}", conf.display())));
         }
-        Ok(true) => findings.push(Finding::Doubtful(
+        Ok(Some(_)) => findings.push(Finding::Doubtful(
             format!("our block in {} was edited, or another wodle with its tag runs", conf.display()),
-            format!("{INSTALL} puts it right (--dry-run shows how)"),
+            "nothing, if that is meant; else: wazuh-akamai uninstall, then wazuh-akamai install".into(),
         )),
     }
     let interval = wazuh.interval_s();

@@ -93,9 +93,17 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     let mut report = vec![format!("{home}")];
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
-    let edits = merge::installation(&text, &home.block())
-        .map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
+    let not_editable = |error| InstallError::NotEditable { path: conf.clone(), error };
+    let mut edits = merge::installation(&text, &home.block()).map_err(not_editable)?;
     let mut record = Record::load(&home.path(RECORD))?;
+    let part = merge::our_part(&text).map_err(not_editable)?.map(record::digest);
+    if part.is_some() && record.block.is_some() && part != record.block {
+        report.push(format!("our block in {} has been edited and is kept", conf.display()));
+        edits.clear();
+    } else {
+        let edited = merge::apply(&text, &edits);
+        record.block = merge::our_part(&edited).map_err(not_editable)?.map(record::digest);
+    }
     let mut changes = Changes::new(home);
 
     let own = std::env::current_exe().and_then(std::fs::read).map_err(InstallError::OwnFile)?;

@@ -14,6 +14,9 @@ use crate::files::FileError;
 pub(super) struct Record {
     /// Digest of the rules that were installed.
     pub(super) rules: Option<String>,
+    /// Digest of our part of `ossec.conf`.
+    #[serde(default)]
+    pub(super) block: Option<String>,
     /// Where the original integration's rules stood.
     pub(super) saved_rules: Option<String>,
     /// Digest of the configuration that was imported.

@@ -118,12 +118,12 @@ pub fn apply(text: &[u8], edits: &[Edit]) -> Vec<u8> {
     out
 }
 
-/// Whether our part is in the file.
+/// Our part of the file, markers included.
 ///
 /// # Errors
 /// A file that is not safely edited.
-pub fn is_installed(text: &[u8]) -> Result<bool, MergeError> {
-    Ok(our_span(text, &scan(text)?)?.is_some())
+pub fn our_part(text: &[u8]) -> Result<Option<&[u8]>, MergeError> {
+    Ok(our_span(text, &scan(text)?)?.map(|span| &text[span]))
 }
 
 /// From our first marker to behind our last one.

@@ -69,8 +69,8 @@ fn analysisd(root: &Root, dropped: u64) {
 #[test]
 fn a_healthy_installation_has_no_finding() {
     let root = Root::manager();
-    root.run(&["install"]).expect(0);
     let site = site(&root);
+    site.place.run(&["install"]).expect(0);
     let _queue = UnixDatagram::bind(root.home("queue/sockets/queue")).unwrap();
     analysisd(&root, 0);
     site.collect().expect(0);
@@ -105,7 +105,7 @@ fn what_is_wrong_is_named_with_its_cure() {
     assert_eq!(find(&found, "analysisd", "dropped 17 events"), "error");
     assert_eq!(find(&found, "state", "collect has not run"), "warning");
 
-    root.run(&["install"]).expect(0);
+    site.place.run(&["install"]).expect(0);
     let conf = fs::read_to_string(root.home("etc/ossec.conf")).unwrap();
     fs::write(root.home("etc/ossec.conf"), conf.replace("<interval>5m", "<interval>1m")).unwrap();
     fs::write(

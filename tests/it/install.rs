@@ -254,6 +254,18 @@ fn ids_of_others_and_edited_rules_are_respected() {
 }
 
 #[test]
+fn an_edited_block_is_kept() {
+    let root = Root::manager();
+    root.run(&["install"]).expect(0);
+    let edited = root.conf().replace("<interval>5m", "<interval>2m");
+    fs::write(root.home("etc/ossec.conf"), &edited).unwrap();
+    assert!(root.run(&["install"]).expect(0).text().contains("has been edited and is kept"));
+    assert_eq!(root.conf(), edited);
+    root.run(&["uninstall"]).expect(0);
+    assert_eq!(root.conf(), CONF);
+}
+
+#[test]
 fn a_leftover_active_response_is_warned_of() {
     let root = Root::manager();
     let response =
