@@ -30,6 +30,10 @@ fn run(cli: &Cli, args: &InstallArgs, act: impl Fn(&Home, &Options) -> Result<Re
     let wazuh_home = config::load(&config).ok().and_then(|config| config.global.wazuh_home);
     let home = match Home::find(&root, wazuh_home.as_deref()) {
         Ok(home) => home,
+        Err(error @ HomeError::Unseen { .. }) => {
+            log::error!("{error}");
+            return Exit::Local;
+        }
         Err(error @ (HomeError::None(_) | HomeError::Version { .. })) => {
             log::info!("{error}");
             return Exit::Done;

@@ -81,6 +81,11 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
+    /// The copy that an edit of a file leaves behind when it is interrupted; another edit would take its place.
+    pub(super) fn forget_copy_of(&mut self, path: &Path) -> Result<(), InstallError> {
+        self.forget(&PathBuf::from(format!("{}{BACKUP}", path.display())))
+    }
+
     pub(super) fn forget(&mut self, path: &Path) -> Result<(), InstallError> {
         if present(path)?.is_some() {
             self.list.push(Change::Forget { path: path.to_owned() });
@@ -97,7 +102,8 @@ impl<'a> Changes<'a> {
     /// Moves a file to where it is kept; gives where it stood.
     pub(super) fn save_aside(&mut self, path: &Path, to: &Path) -> Result<String, InstallError> {
         let text = present(path)?.unwrap_or_default();
-        self.list.push(Change::Put { path: to.to_owned(), text, owner: owner_of(path)?, mode: 0o640 });
+        let (owner, mode) = owner_and_mode_of(path)?;
+        self.list.push(Change::Put { path: to.to_owned(), text, owner, mode });
         self.list.push(Change::Forget { path: path.to_owned() });
         Ok(path.display().to_string())
     }
@@ -105,7 +111,8 @@ impl<'a> Changes<'a> {
     /// Moves a kept file back to where it stood.
     pub(super) fn give_back(&mut self, kept: &Path, to: &Path) -> Result<(), InstallError> {
         let Some(text) = present(kept)? else { return Ok(()) };
-        self.list.push(Change::Put { path: to.to_owned(), text, owner: owner_of(kept)?, mode: 0o660 });
+        let (owner, mode) = owner_and_mode_of(kept)?;
+        self.list.push(Change::Put { path: to.to_owned(), text, owner, mode });
         self.list.push(Change::Forget { path: kept.to_owned() });
         Ok(())
     }
@@ -118,7 +125,7 @@ impl<'a> Changes<'a> {
     pub(super) fn concern_wazuh(&self) -> bool {
         self.list.iter().any(|change| match change {
             Change::Edit { .. } => true,
-            Change::Put { path, .. } | Change::Forget { path } => path.starts_with(self.home.path("etc")),
+            Change::Put { path, .. } | Change::Forget { path } => path.starts_with(self.home.path("etc/rules")),
             Change::ForgetFolder { .. } => false,
         })
     }
@@ -280,9 +287,9 @@ fn make_folder(path: &Path, owner: Owner, undo: &mut Undo) -> Result<(), FileErr
     handle.set_permissions(fs::Permissions::from_mode(0o750)).map_err(FileError::of("change the mode of", folder))
 }
 
-fn owner_of(path: &Path) -> Result<Owner, InstallError> {
+fn owner_and_mode_of(path: &Path) -> Result<(Owner, u32), InstallError> {
     let metadata = fs::symlink_metadata(path).map_err(FileError::of("look at", path))?;
-    Ok((metadata.uid(), metadata.gid()))
+    Ok(((metadata.uid(), metadata.gid()), metadata.permissions().mode() & 0o7777))
 }
 
 /// An edit as lines of a diff.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,14 @@ pub enum HomeError {
     /// No Wazuh.
     #[error("there is no Wazuh in {}; install it, then run: wazuh-akamai install", .0.display())]
     None(PathBuf),
+    /// It cannot be looked at.
+    #[error("cannot look at {}: {error}; run this as root", folder.display())]
+    Unseen {
+        /// Where.
+        folder: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// Not one we know.
     #[error("the Wazuh in {} is {version}, and wazuh-akamai works with 4.3 to 4.x; nothing was changed", folder.display())]
     Version {
@@ -65,10 +74,13 @@ impl Home {
     pub fn find(root: &Path, configured: Option<&Path>) -> Result<Self, HomeError> {
         let inside = configured.unwrap_or(Path::new("/var/ossec"));
         let folder = root.join(inside.strip_prefix("/").unwrap_or(inside));
-        let none = || HomeError::None(folder.clone());
-        let etc = fs::metadata(folder.join("etc")).map_err(|_| none())?;
+        let none = |error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => HomeError::Unseen { folder: folder.clone(), error },
+            _ => HomeError::None(folder.clone()),
+        };
+        let etc = fs::metadata(folder.join("etc")).map_err(none)?;
         let control = folder.join("bin/wazuh-control");
-        let info = Command::new(&control).arg("info").stdin(Stdio::null()).output().map_err(|_| none())?;
+        let info = Command::new(&control).arg("info").stdin(Stdio::null()).output().map_err(none)?;
         let info = String::from_utf8_lossy(&info.stdout).into_owned();
         let value = |name: &str| {
             info.lines()

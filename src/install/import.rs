@@ -21,8 +21,11 @@ pub(super) fn plan(
     record: &mut Record,
     report: &mut Vec<String>,
 ) -> Result<(), InstallError> {
-    if present(&options.config)?.is_some_and(|text| is_configured(&text)) {
-        return Ok(());
+    match present(&options.config) {
+        Ok(found) if !found.as_deref().is_some_and(is_configured) => {}
+        // A link, say: the admin has arranged it otherwise.
+        Ok(_) | Err(InstallError::Strange(_)) => return Ok(()),
+        Err(error) => return Err(error),
     }
     for path in candidates(home, options, ossec_conf) {
         let Ok(Some(text)) = present(&path) else { continue };
@@ -51,7 +54,7 @@ pub(super) fn undo(
     report: &mut Vec<String>,
 ) -> Result<(), InstallError> {
     let Some(imported) = &record.imported else { return Ok(()) };
-    if present(&options.config)?.is_some_and(|text| digest(&text) == *imported) {
+    if present(&options.config).is_ok_and(|found| found.is_some_and(|text| digest(&text) == *imported)) {
         report.push("the credentials that were taken over are removed; the original's file still has them".into());
         changes.forget(&options.config)?;
     }

@@ -136,7 +136,9 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     } else {
         report.push(format!("no rules: this is {}", if home.is_worker { "a cluster's worker" } else { "an agent" }));
     }
-    if !edits.is_empty() {
+    if edits.is_empty() {
+        changes.forget_copy_of(&conf)?;
+    } else {
         changes.edit(&conf, &text, &edits)?;
     }
     import::plan(home, options, &text, &mut changes, &mut record, &mut report)?;
@@ -155,7 +157,9 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     let edits = merge::removal(&text).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
     let record = Record::load(&home.path(RECORD))?;
     let mut changes = Changes::new(home);
-    if !edits.is_empty() {
+    if edits.is_empty() {
+        changes.forget_copy_of(&conf)?;
+    } else {
         changes.edit(&conf, &text, &edits)?;
     }
     let rules = home.path(RULES_FILE);

@@ -211,7 +211,7 @@ fn the_original_integration_is_taken_over_and_given_back() {
         fs::write(root.home("etc/ossec.conf"), format!("{ORIGINAL_WODLE}{CONF}")).unwrap();
         let original_rules = root.home("etc/rules").join(rules);
         fs::write(&original_rules, ORIGINAL_RULES).unwrap();
-        fs::set_permissions(&original_rules, fs::Permissions::from_mode(0o660)).unwrap();
+        fs::set_permissions(&original_rules, fs::Permissions::from_mode(0o640)).unwrap();
         fs::create_dir_all(root.path("opt/akamai")).unwrap();
         let credentials = "[default]\nhost = akab-h.luna.akamaiapis.net\nconfig_id = 1\nclient_token = akab-t\nclient_secret = geheim=\naccess_token = akab-a\n";
         fs::write(root.path("opt/akamai/akamai_config.ini"), credentials).unwrap();

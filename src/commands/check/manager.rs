@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Findings, Level};
 use crate::config::Config;
-use crate::install::{Finding as RulesFinding, Home, Kind, look_at_block, look_at_rules};
+use crate::install::{Finding as RulesFinding, Home, HomeError, Kind, look_at_block, look_at_rules};
 use crate::wazuh::Wazuh;
 
 /// Time for an answer of analysisd, in seconds: during a reload it takes one.
@@ -21,6 +21,9 @@ const STATS_BYTES_MAX: usize = 1 << 20;
 pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
     let home = match Home::find(Path::new("/"), Some(wazuh.home())) {
         Ok(home) => home,
+        Err(error @ HomeError::Unseen { .. }) => {
+            return findings.add(Level::Unknown, "Wazuh", error.to_string(), "run check as root");
+        }
         Err(error) => {
             return findings.add(
                 Level::Warning,
