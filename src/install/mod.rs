@@ -11,6 +11,8 @@ mod look;
 mod record;
 mod rules;
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::home::{Home, HomeError, Kind};
@@ -36,7 +38,7 @@ pub enum InstallError {
     File(#[from] FileError),
     /// Our own program cannot be found or is none.
     #[error("cannot find this program's own file: {0}")]
-    OwnFile(std::io::Error),
+    OwnFile(io::Error),
     /// `ossec.conf` is not safely edited.
     #[error("{} is left as it is: {error}", path.display())]
     NotEditable {
@@ -106,7 +108,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     }
     let mut changes = Changes::new(home);
 
-    let own = std::env::current_exe().and_then(std::fs::read).map_err(InstallError::OwnFile)?;
+    let own = own_file().and_then(fs::read).map_err(InstallError::OwnFile)?;
     changes.put(&home.path(BINARY), &own, home.binary_owner(), 0o750)?;
     rules::warn_active_response(&text, &conf, &mut report);
     if home.kind == Kind::Manager && !home.is_worker {
@@ -180,6 +182,16 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     changes.forget_folder(&home.path(FOLDER));
     report.push("credentials, state and log are left where they are".into());
     finish(home, options, changes, report)
+}
+
+/// This program's own file; where there is no /proc (an image that is being built) the one that its name leads to.
+fn own_file() -> io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|file| file.is_file());
+        found.ok_or(error)
+    })
 }
 
 /// Our folder among the wodles, and what is in it.
