@@ -53,7 +53,12 @@ pub fn run(cli: &Cli, args: &ConfigureArgs) -> Exit {
         }
     };
     let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let text = config::with_values(&before, section, &pairs);
+    let without: &[&str] = match &args.edgerc {
+        Some(_) => &["host", "client_token", "client_secret", "access_token"],
+        None if pairs.iter().any(|(key, _)| *key == "client_secret") => &["edgerc", "edgerc_section"],
+        None => &[],
+    };
+    let text = config::with_values(&before, section, &pairs, without);
     let config = config::parse_beside(&file, &text);
     match save(&file, &text, &config, section, args.no_test) {
         Ok(()) => Exit::Done,
@@ -65,7 +70,8 @@ pub fn run(cli: &Cli, args: &ConfigureArgs) -> Exit {
 fn values(args: &ConfigureArgs, before: &str, section: &str) -> Result<Vec<(&'static str, String)>, String> {
     let mut values = Vec::new();
     if let Some(edgerc) = &args.edgerc {
-        values.push(("edgerc", edgerc.display().to_string()));
+        let path = std::path::absolute(edgerc).map_err(|error| format!("cannot find {}: {error}", edgerc.display()))?;
+        values.push(("edgerc", path.display().to_string()));
         values.push(("edgerc_section", args.section.clone().unwrap_or_else(|| "default".into())));
     }
     let secret_file = args.client_secret_file.as_deref().map(secret_from).transpose()?;

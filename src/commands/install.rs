@@ -65,6 +65,7 @@ fn exit(error: &InstallError) -> Exit {
         InstallError::NotEditable { .. }
         | InstallError::Strange(_)
         | InstallError::BrokenBefore { .. }
+        | InstallError::Changed(_)
         | InstallError::Refused { .. } => Exit::NotEditable,
         InstallError::File(_) | InstallError::OwnFile(_) | InstallError::Restart(_) => Exit::Local,
     }

@@ -1,8 +1,8 @@
 //! Values into the text of a configuration, PURE: what is not set stays as it is, byte for byte, comments included.
 
 /// The text with these values in `section`: in the place of those that are there, else behind the section's header; a section
-/// that is missing comes to the end. Values must hold no line breaks.
-pub fn with_values(text: &str, section: &str, values: &[(&str, &str)]) -> String {
+/// that is missing comes to the end. Values must hold no line breaks. The keys of `without` are taken out of the section.
+pub fn with_values(text: &str, section: &str, values: &[(&str, &str)], without: &[&str]) -> String {
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
     if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
         last.push('\n');
@@ -14,6 +14,13 @@ pub fn with_values(text: &str, section: &str, values: &[(&str, &str)]) -> String
         }
         lines.push(format!("[{section}]\n"));
         lines.len() - 1
+    });
+    let mut inside = false;
+    let mut at = 0;
+    lines.retain(|line| {
+        inside = at == header || inside && header_of(line).is_none();
+        at += 1;
+        !inside || !key_of(line).is_some_and(|key| without.iter().any(|gone| key.eq_ignore_ascii_case(gone)))
     });
     let mut next = header + 1;
     for (key, value) in values {
@@ -53,10 +60,10 @@ mod tests {
     fn values_come_where_they_belong_and_the_rest_stays() {
         let text = "; c\n[default]\nHost = old\n;host = x\nlimit = 5\n\n[b]\nhost = b\n";
         assert_eq!(
-            with_values(text, "default", &[("host", "new=="), ("config_id", "7;8")]),
-            "; c\n[default]\nhost = new==\nconfig_id = 7;8\n;host = x\nlimit = 5\n\n[b]\nhost = b\n"
+            with_values(text, "default", &[("host", "new=="), ("config_id", "7;8")], &["limit"]),
+            "; c\n[default]\nhost = new==\nconfig_id = 7;8\n;host = x\n\n[b]\nhost = b\n"
         );
-        assert_eq!(with_values("[a]\nx = 1", "b", &[("host", "h")]), "[a]\nx = 1\n\n[b]\nhost = h\n");
-        assert_eq!(with_values("", "b", &[("host", "h")]), "[b]\nhost = h\n");
+        assert_eq!(with_values("[a]\nx = 1", "b", &[("host", "h")], &[]), "[a]\nx = 1\n\n[b]\nhost = h\n");
+        assert_eq!(with_values("", "b", &[("host", "h")], &["x"]), "[b]\nhost = h\n");
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Undo {
     backups: Vec<PathBuf>,
     /// Folders that were made.
     folders: Vec<PathBuf>,
+    /// Folders that go when everything stays, if nothing is left in them.
+    emptied: Vec<PathBuf>,
 }
 
 /// A file as it was.
@@ -60,6 +62,18 @@ impl<'a> Changes<'a> {
 
     /// A file as it should be; no change where it is so already.
     pub(super) fn put(&mut self, path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), InstallError> {
+        self.home.contains(path)?;
+        self.put_anywhere(path, text, owner, mode)
+    }
+
+    /// The same for a file outside the Wazuh home.
+    pub(super) fn put_anywhere(
+        &mut self,
+        path: &Path,
+        text: &[u8],
+        owner: Owner,
+        mode: u32,
+    ) -> Result<(), InstallError> {
         let as_it_should_be = present(path)?.is_some_and(|found| found == text)
             && fs::metadata(path).is_ok_and(|metadata| {
                 (metadata.uid(), metadata.gid()) == owner && metadata.permissions().mode() & 0o7777 == mode
@@ -70,9 +84,11 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// The record of what was made. Alone it is no reason to change anything.
-    pub(super) fn put_record(&mut self, path: &Path, record: &Record) -> Result<(), InstallError> {
-        self.put(path, record.text().as_bytes(), self.home.binary_owner(), 0o640)
+    /// The record of what is about to be made: ahead of everything, so that an interruption is known of.
+    pub(super) fn record_first(&mut self, path: &Path, record: &Record) {
+        let text = record.text().into_bytes();
+        let owner = self.home.binary_owner();
+        self.list.insert(0, Change::Put { path: path.to_owned(), text, owner, mode: 0o640 });
     }
 
     pub(super) fn edit(&mut self, path: &Path, old: &[u8], edits: &[Edit]) -> Result<(), InstallError> {
@@ -99,22 +115,27 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// Moves a file to where it is kept; gives where it stood.
-    pub(super) fn save_aside(&mut self, path: &Path, to: &Path) -> Result<String, InstallError> {
+    /// Moves a file to where it is kept.
+    pub(super) fn save_aside(&mut self, path: &Path, to: &Path) -> Result<(), InstallError> {
         let text = present(path)?.unwrap_or_default();
         let (owner, mode) = owner_and_mode_of(path)?;
         self.list.push(Change::Put { path: to.to_owned(), text, owner, mode });
         self.list.push(Change::Forget { path: path.to_owned() });
-        Ok(path.display().to_string())
+        Ok(())
     }
 
-    /// Moves a kept file back to where it stood.
-    pub(super) fn give_back(&mut self, kept: &Path, to: &Path) -> Result<(), InstallError> {
-        let Some(text) = present(kept)? else { return Ok(()) };
+    /// Moves a kept file back to where it stood, unless there is another one now; whether that is so.
+    pub(super) fn give_back(&mut self, kept: &Path, to: &Path) -> Result<bool, InstallError> {
+        let Some(text) = present(kept)? else { return Ok(true) };
+        let goes = self.list.iter().any(|change| matches!(change, Change::Forget { path } if path == to));
+        self.home.contains(to)?;
+        if present(to)?.is_some() && !goes {
+            return Ok(false);
+        }
         let (owner, mode) = owner_and_mode_of(kept)?;
         self.list.push(Change::Put { path: to.to_owned(), text, owner, mode });
         self.list.push(Change::Forget { path: kept.to_owned() });
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -152,8 +173,10 @@ impl<'a> Changes<'a> {
         let mut undo = Undo::default();
         for change in &self.list {
             if let Err(error) = make(change, &mut undo) {
-                undo.roll_back();
-                return Err(error.into());
+                if !undo.roll_back() {
+                    log::error!("not everything could be put back; copies lie beside the files");
+                }
+                return Err(error);
             }
         }
         Ok(undo)
@@ -161,18 +184,20 @@ impl<'a> Changes<'a> {
 }
 
 impl Undo {
-    /// Puts everything back as it was.
-    pub(super) fn roll_back(self) {
+    /// Puts everything back as it was; whether that was possible. Copies of what could not be put back stay.
+    pub(super) fn roll_back(self) -> bool {
+        let mut all_back = true;
         for (path, before) in self.files.into_iter().rev() {
             let undone = match before {
                 Some(Before { text, owner, mode }) => write(&path, &text, owner, mode),
                 None => remove(&path),
             };
             if let Err(error) = undone {
-                log::error!("{error}; a copy of the file as it was lies beside it");
+                log::error!("{error}");
+                all_back = false;
             }
         }
-        for backup in self.backups {
+        for backup in self.backups.into_iter().filter(|_| all_back) {
             // A copy too many does no harm.
             let _ = remove(&backup);
         }
@@ -180,6 +205,7 @@ impl Undo {
             // Whatever else is in it is not ours.
             let _ = fs::remove_dir(folder);
         }
+        all_back
     }
 
     /// Everything stays as it is now; the copies from before are no longer needed.
@@ -187,6 +213,10 @@ impl Undo {
         for backup in self.backups {
             // A copy too many does no harm.
             let _ = remove(&backup);
+        }
+        for folder in self.emptied {
+            // Whatever else is in it is not ours.
+            let _ = fs::remove_dir(folder);
         }
     }
 }
@@ -201,7 +231,7 @@ pub(super) fn present(path: &Path) -> Result<Option<Vec<u8>>, InstallError> {
     }
 }
 
-fn make(change: &Change, undo: &mut Undo) -> Result<(), FileError> {
+fn make(change: &Change, undo: &mut Undo) -> Result<(), InstallError> {
     match change {
         Change::Put { path, text, owner, mode } => {
             make_folder(path, *owner, undo)?;
@@ -210,6 +240,9 @@ fn make(change: &Change, undo: &mut Undo) -> Result<(), FileError> {
         }
         Change::Edit { path, old, edits } => {
             let before = as_it_is(path)?;
+            if before.as_ref().is_none_or(|before| before.text != *old) {
+                return Err(InstallError::Changed(path.clone()));
+            }
             let (owner, mode) = before.as_ref().map_or(((0, 0), 0o660), |before| (before.owner, before.mode));
             let backup = PathBuf::from(format!("{}{BACKUP}", path.display()));
             write(&backup, old, owner, mode)?;
@@ -221,10 +254,8 @@ fn make(change: &Change, undo: &mut Undo) -> Result<(), FileError> {
             undo.files.push((path.clone(), as_it_is(path)?));
             remove(path)?;
         }
-        Change::ForgetFolder { path } => {
-            // Whatever else is in it is not ours.
-            let _ = fs::remove_dir(path);
-        }
+        // Once everything stays: until then the folder may be needed again.
+        Change::ForgetFolder { path } => undo.emptied.push(path.clone()),
     }
     Ok(())
 }
@@ -239,6 +270,11 @@ fn as_it_is(path: &Path) -> Result<Option<Before>, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::of("look at", path)(error)),
     }
+}
+
+/// Writes one file of ours at once.
+pub(super) fn write_now(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), FileError> {
+    write(path, text, owner, mode)
 }
 
 /// Writes a file beside its place, with its owner, mode and label, then puts it there.
@@ -287,7 +323,7 @@ fn make_folder(path: &Path, owner: Owner, undo: &mut Undo) -> Result<(), FileErr
     handle.set_permissions(fs::Permissions::from_mode(0o750)).map_err(FileError::of("change the mode of", folder))
 }
 
-fn owner_and_mode_of(path: &Path) -> Result<(Owner, u32), InstallError> {
+pub(super) fn owner_and_mode_of(path: &Path) -> Result<(Owner, u32), InstallError> {
     let metadata = fs::symlink_metadata(path).map_err(FileError::of("look at", path))?;
     Ok(((metadata.uid(), metadata.gid()), metadata.permissions().mode() & 0o7777))
 }

@@ -119,6 +119,22 @@ impl Home {
         self.wazuh
     }
 
+    /// Makes sure that no link leads a path of ours out of the home.
+    pub(super) fn contains(&self, path: &Path) -> Result<(), InstallError> {
+        let home = fs::canonicalize(&self.folder).map_err(FileError::of("read", &self.folder))?;
+        let there = path.ancestors().skip(1).find_map(|folder| fs::canonicalize(folder).ok());
+        if there.is_some_and(|folder| folder.starts_with(&home)) {
+            Ok(())
+        } else {
+            Err(InstallError::Strange(path.to_owned()))
+        }
+    }
+
+    /// What a path is called inside the home.
+    pub(super) fn name_of(&self, path: &Path) -> Option<String> {
+        path.strip_prefix(&self.folder).ok()?.to_str().map(str::to_owned)
+    }
+
     /// The text of a regular file that lies inside the home, whatever links lead to it.
     pub(super) fn read_inside(&self, path: &Path) -> Result<Vec<u8>, InstallError> {
         let real = fs::canonicalize(path).map_err(FileError::of("read", path))?;

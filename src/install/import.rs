@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::change::{Changes, present};
+use super::change::{Changes, owner_and_mode_of, present};
 use super::record::{Record, digest};
 use super::{Home, InstallError, Options};
-use crate::config::{self, SourceState};
+use crate::config::{self, SourceState, TEMPLATE};
 use crate::ossec::scan::scan;
 
 /// Name of the configuration, the original's and ours.
@@ -21,12 +21,23 @@ pub(super) fn plan(
     record: &mut Record,
     report: &mut Vec<String>,
 ) -> Result<(), InstallError> {
-    match present(&options.config) {
-        Ok(found) if !found.as_deref().is_some_and(is_configured) => {}
+    // Only the untouched template gives way: anything else is the admin's, filled in or not.
+    let over_template = match present(&options.config) {
+        Ok(None) => false,
+        Ok(Some(text)) if text == TEMPLATE.as_bytes() => true,
+        Ok(Some(text)) => {
+            if !is_configured(&text) {
+                report.push(format!(
+                    "not ready yet: see what is missing in {} (wazuh-akamai check)",
+                    options.config.display()
+                ));
+            }
+            return Ok(());
+        }
         // A link, say: the admin has arranged it otherwise.
-        Ok(_) | Err(InstallError::Strange(_)) => return Ok(()),
+        Err(InstallError::Strange(_)) => return Ok(()),
         Err(error) => return Err(error),
-    }
+    };
     for path in candidates(home, options, ossec_conf) {
         let Ok(Some(text)) = present(&path) else { continue };
         if path == options.config || !is_configured(&text) {
@@ -34,12 +45,13 @@ pub(super) fn plan(
         }
         report.push(format!("credentials are taken over from {}", path.display()));
         record.imported = Some(digest(&text));
+        record.imported_over_template = over_template;
         let owner = if nix::unistd::geteuid().is_root() {
             (0, 0)
         } else {
             (home.binary_owner().0, nix::unistd::getegid().as_raw())
         };
-        changes.put(&options.config, &text, owner, 0o600)?;
+        changes.put_anywhere(&options.config, &text, owner, 0o600)?;
         return Ok(());
     }
     report.push(format!("not configured yet: fill in {}", options.config.display()));
@@ -56,7 +68,12 @@ pub(super) fn undo(
     let Some(imported) = &record.imported else { return Ok(()) };
     if present(&options.config).is_ok_and(|found| found.is_some_and(|text| digest(&text) == *imported)) {
         report.push("the credentials that were taken over are removed; the original's file still has them".into());
-        changes.forget(&options.config)?;
+        if record.imported_over_template {
+            let (owner, mode) = owner_and_mode_of(&options.config)?;
+            changes.put_anywhere(&options.config, TEMPLATE.as_bytes(), owner, mode)?;
+        } else {
+            changes.forget(&options.config)?;
+        }
     }
     Ok(())
 }

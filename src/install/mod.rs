@@ -58,16 +58,21 @@ pub enum InstallError {
         /// Its words.
         says: String,
     },
+    /// Somebody else changed a file meanwhile.
+    #[error("{} was changed by somebody else meanwhile; everything was put back: run this again", .0.display())]
+    Changed(PathBuf),
     /// Wazuh's own check fails afterwards.
-    #[error("Wazuh does not take the new configuration; everything was put back. {program} says: {says}")]
+    #[error("Wazuh does not take the new configuration; {}. {program} says: {says}", if *.put_back { "everything was put back" } else { "NOT everything could be put back, see above; copies lie beside the files" })]
     Refused {
+        /// Whether everything is as it was.
+        put_back: bool,
         /// The program.
         program: String,
         /// Its words.
         says: String,
     },
     /// The restart failed; the files stay.
-    #[error("everything is installed, but the restart failed: {0}; run: wazuh-control restart")]
+    #[error("the files are as they should be, but the restart failed: {0}; run: wazuh-control restart")]
     Restart(String),
 }
 
@@ -116,7 +121,10 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
             RulesPlan::Install { replaces } => {
                 if let Some(original) = replaces {
                     report.push(format!("the original integration's {} is saved and replaced", original.display()));
-                    record.saved_rules.get_or_insert(changes.save_aside(&original, &home.path(SAVED_RULES))?);
+                    if !home.path(SAVED_RULES).exists() {
+                        changes.save_aside(&original, &home.path(SAVED_RULES))?;
+                        record.saved_rules = home.name_of(&original);
+                    }
                 }
                 changes.put(&home.path(RULES_FILE), RULES.as_bytes(), home.rules_owner(), 0o660)?;
                 changes.forget(&home.path(NEW_RULES))?;
@@ -144,8 +152,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
         changes.edit(&conf, &text, &edits)?;
     }
     import::plan(home, options, &text, &mut changes, &mut record, &mut report)?;
-    changes.put_record(&home.path(RECORD), &record)?;
-    finish(home, options, changes, report)
+    finish(home, options, changes, report, Some(record))
 }
 
 /// Takes the Wazuh side out again.
@@ -172,8 +179,14 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
             report.push(format!("{} has been edited and is kept", rules.display()));
         }
     }
-    if let Some(original) = &record.saved_rules {
-        changes.give_back(&home.path(SAVED_RULES), Path::new(original))?;
+    // A record that an interruption kept from being written says no place: it can only have been ours.
+    let place = record.saved_rules.as_deref().filter(|name| is_name(name)).unwrap_or(RULES_FILE);
+    if !changes.give_back(&home.path(SAVED_RULES), &home.path(place))? {
+        report.push(format!(
+            "{} is there again; the original integration's rules stay in {}",
+            home.path(place).display(),
+            home.path(SAVED_RULES).display()
+        ));
     }
     import::undo(options, &record, &mut changes, &mut report)?;
     for file in [NEW_RULES, RECORD, BINARY] {
@@ -181,7 +194,12 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     }
     changes.forget_folder(&home.path(FOLDER));
     report.push("credentials, state and log are left where they are".into());
-    finish(home, options, changes, report)
+    finish(home, options, changes, report, None)
+}
+
+/// Whether this names something below a folder.
+fn is_name(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 /// This program's own file; where there is no /proc (an image that is being built) the one that its name leads to.
@@ -209,9 +227,19 @@ pub const RULES_FILE: &str = "etc/rules/akamai.xml";
 
 use self::change as changes;
 
-/// Shows what would change, or changes it, has Wazuh check it, and restarts Wazuh where that is needed.
-fn finish(home: &Home, options: &Options, changes: Changes<'_>, mut report: Report) -> Result<Report, InstallError> {
-    if changes.is_empty() {
+/// Shows what would change, or changes it, has Wazuh check it, and restarts Wazuh where that is needed. `record`: what is
+/// made, to be remembered from before the first change to behind the last one.
+fn finish(
+    home: &Home,
+    options: &Options,
+    mut changes: Changes<'_>,
+    mut report: Report,
+    record: Option<Record>,
+) -> Result<Report, InstallError> {
+    // What an interrupted run left is finished, even where nothing is left to change.
+    let before = Record::load(&home.path(RECORD))?;
+    let is_new = record.as_ref().is_some_and(|record| *record != Record { pending: false, ..before.clone() });
+    if changes.is_empty() && !before.pending && !is_new {
         report.push("nothing to do: everything is as it should be".into());
         return Ok(report);
     }
@@ -220,14 +248,16 @@ fn finish(home: &Home, options: &Options, changes: Changes<'_>, mut report: Repo
         report.push("nothing was changed (--dry-run)".into());
         return Ok(report);
     }
-    let needs_restart = changes.concern_wazuh();
-    if needs_restart {
+    let needs_restart = changes.concern_wazuh() || before.pending;
+    if needs_restart && !before.pending {
         home.validate().map_err(|(program, says)| InstallError::BrokenBefore { program, says })?;
+    }
+    if let Some(record) = &record {
+        changes.record_first(&home.path(RECORD), &Record { pending: needs_restart, ..record.clone() });
     }
     let undo = changes.apply()?;
     if needs_restart && let Err((program, says)) = home.validate() {
-        undo.roll_back();
-        return Err(InstallError::Refused { program, says });
+        return Err(InstallError::Refused { put_back: undo.roll_back(), program, says });
     }
     undo.keep();
     if needs_restart && !options.no_restart && home.is_running() {
@@ -235,6 +265,10 @@ fn finish(home: &Home, options: &Options, changes: Changes<'_>, mut report: Repo
         home.restart().map_err(InstallError::Restart)?;
     } else if needs_restart {
         report.push("Wazuh takes this up when it is (re)started: wazuh-control restart".into());
+    }
+    if let Some(record) = record {
+        let text = Record { pending: false, ..record }.text();
+        changes::write_now(&home.path(RECORD), text.as_bytes(), home.binary_owner(), 0o640)?;
     }
     Ok(report)
 }

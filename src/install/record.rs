@@ -17,10 +17,16 @@ pub(super) struct Record {
     /// Digest of our part of `ossec.conf`.
     #[serde(default)]
     pub(super) block: Option<String>,
-    /// Where the original integration's rules stood.
+    /// Changes were begun, and it is not known that Wazuh has taken them up.
+    #[serde(default)]
+    pub(super) pending: bool,
+    /// Where the original integration's rules stood, below the Wazuh home.
     pub(super) saved_rules: Option<String>,
     /// Digest of the configuration that was imported.
     pub(super) imported: Option<String>,
+    /// It took the place of the template.
+    #[serde(default)]
+    pub(super) imported_over_template: bool,
 }
 
 impl Record {

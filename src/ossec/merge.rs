@@ -54,10 +54,11 @@ pub fn installation(text: &[u8], block: &str) -> Result<Vec<Edit>, MergeError> {
     let ours = our_span(text, &document)?;
     let mut edits = Vec::new();
     let mut taken_over = ours.as_ref().map_or_else(Vec::new, |span| remembered(&text[span.clone()]));
-    for (wodle, element) in other_wodles(text, &document, ours.as_ref()) {
+    for (wodle, element, command) in with_ids(text, &document, ours.as_ref()) {
         if let Some((edit, was)) = disabling(text, &document, wodle, element) {
             edits.push(edit);
-            taken_over.push(Memory { command: command_id(text, &document, wodle), was });
+            taken_over.retain(|memory| memory.command != command);
+            taken_over.push(Memory { command, was });
         }
     }
     let mut part = format!("{BEGIN}\n");
@@ -89,8 +90,7 @@ pub fn removal(text: &[u8]) -> Result<Vec<Edit>, MergeError> {
     let Some(span) = our_span(text, &document)? else { return Ok(Vec::new()) };
     let mut memories = remembered(&text[span.clone()]);
     let mut edits = Vec::new();
-    for (wodle, element) in other_wodles(text, &document, Some(&span)) {
-        let id = command_id(text, &document, wodle);
+    for (wodle, element, id) in with_ids(text, &document, Some(&span)) {
         let Some(at) = memories.iter().position(|memory| memory.command == id) else { continue };
         let memory = memories.remove(at);
         edits.extend(enabling(text, &document, wodle, element, &memory.was));
@@ -178,6 +178,21 @@ fn other_wodles<'a>(
         let is_ours = ours.is_some_and(|span| span.start <= element.span.start && element.span.end <= span.end);
         is_command && !is_ours && document.value(text, *index, "tag") == Some(TAG.as_bytes())
     })
+}
+
+/// The same, each with what tells it from the others: its command, and which of those with that command it is.
+fn with_ids<'a>(
+    text: &'a [u8],
+    document: &'a Document,
+    ours: Option<&'a Range<usize>>,
+) -> Vec<(usize, &'a Element, String)> {
+    let mut found: Vec<(usize, &Element, String)> = Vec::new();
+    for (wodle, element) in other_wodles(text, document, ours) {
+        let command = command_id(text, document, wodle);
+        let before = found.iter().filter(|(_, _, id)| id.starts_with(&command)).count();
+        found.push((wodle, element, format!("{command}.{before}")));
+    }
+    found
 }
 
 /// The edit that disables a wodle, and what stood there; none if it is disabled already.
@@ -348,6 +363,7 @@ mod tests {
             Just(ORIGINAL.to_owned()),
             Just(ORIGINAL.replace("<disabled>no</disabled>", "")),
             Just(ORIGINAL.replace("akamai.py", "other.py").replace('\n', "\r\n")),
+            Just(ORIGINAL.replace(">no<", ">yes<")),
         ]
     }
 

@@ -87,7 +87,8 @@ pub fn scan(text: &[u8]) -> Result<Document, ScanError> {
                 document.comments.push(Comment { span: start..end, parent: open.last().copied() });
                 at = end;
             }
-            _ if start > 0 && text[start - 1] == b'\\' => at = start + 1,
+            // An odd number of backslashes protects the sign, an even one only itself.
+            _ if text[..start].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1 => at = start + 1,
             Some(b'?') => return Err(error(text, start, "a declaration (<?…) is not understood by Wazuh")),
             Some(b'/') => {
                 let (name, end) = closing_tag(text, start)?;
@@ -170,9 +171,9 @@ fn opening_tag(text: &[u8], start: usize) -> Result<(Element, bool), ScanError> 
                 let content = at + 1..at + 1;
                 return Ok((Element { name, attributes, span: start..at + 1, content, parent: None }, false));
             }
-            Some(b'/') if text.get(at + 1) == Some(&b'>') => {
-                let content = at + 2..at + 2;
-                return Ok((Element { name, attributes, span: start..at + 2, content, parent: None }, true));
+            Some(b'/') if is_closed(text, at).is_some() => {
+                let end = is_closed(text, at).unwrap_or(at);
+                return Ok((Element { name, attributes, span: start..end, content: end..end, parent: None }, true));
             }
             Some(_) => {
                 let (attribute, end) = attribute(text, start, at)?;
@@ -181,6 +182,12 @@ fn opening_tag(text: &[u8], start: usize) -> Result<(Element, bool), ScanError> 
             }
         }
     }
+}
+
+/// Behind the `>` that follows the slash at `at`, with blanks between them or not.
+fn is_closed(text: &[u8], at: usize) -> Option<usize> {
+    let blanks = text[at + 1..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    (text.get(at + 1 + blanks) == Some(&b'>')).then_some(at + 2 + blanks)
 }
 
 type Attribute = (Range<usize>, Range<usize>);
@@ -228,6 +235,7 @@ mod tests {
         assert_eq!(names("<a>\\<!-- <b> --></a>"), ["a"]);
         assert_eq!(names("<a><!></a><!-- x --></a>"), ["a"]);
         assert_eq!(names("<!-->--><a/>"), ["a"]);
+        assert_eq!(names("<a>C:\\\\x\\\\</a><b/ ><c/>"), ["a", "b", "c"]);
         assert_eq!(names(""), Vec::<String>::new());
     }
 

@@ -21,9 +21,9 @@ const MARK_BYTES: usize = 2 * size_of::<Mark>();
 /// The longest window of a burst, in milliseconds: a counter without an event for so long has expired.
 const WINDOW_MS_MAX: i64 = 300_000;
 
-/// A step of event time, in milliseconds, that no delay explains: all counters start anew. One event with a wrong time must
-/// not make all that follow count as late.
-const STEP_MS_MAX: i64 = 86_400_000;
+/// A step back in event time, in milliseconds, that no delay explains: all counters start anew. One event with a time far
+/// ahead must not make all that follow count as late.
+const STEP_BACK_MS_MAX: i64 = 3_600_000;
 
 /// The share of the counters that goes when there are too many, the least recent first: one in so many.
 const EVICTED_SHARE: usize = 10;
@@ -133,7 +133,7 @@ impl Bursts {
         if !blocked && event.verdict != Verdict::Detected {
             return;
         }
-        if event.time_ms.abs_diff(self.newest_ms) > STEP_MS_MAX.unsigned_abs() {
+        if self.newest_ms.saturating_sub(event.time_ms) > STEP_BACK_MS_MAX {
             *self = Self { newest_ms: event.time_ms, ..Self::default() };
         }
         self.newest_ms = self.newest_ms.max(event.time_ms);
@@ -391,7 +391,7 @@ mod tests {
     fn one_wrong_time_does_not_stop_the_counting() {
         let mut bursts = Bursts::default();
         let at = |time| event(time, "192.0.2.1", Category::Other, Verdict::Mitigated);
-        counted(&mut bursts, &at(253_402_300_000));
+        counted(&mut bursts, &at(1_000 + 20 * 3_600));
         let marks = (0..8).filter(|time| !counted(&mut bursts, &at(1_000 + time)).is_empty());
         assert_eq!(marks.collect::<Vec<i64>>(), [7]);
     }

@@ -1,5 +1,7 @@
 //! `install` and `uninstall` in Wazuh homes of real files, with programs in Wazuh's place that check what they are told.
 
+mod interrupted;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -21,7 +23,7 @@ pub struct Root {
 }
 
 /// Everything below a folder: path → mode and text.
-type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+pub type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
 impl Root {
     pub fn manager() -> Self {
@@ -60,7 +62,7 @@ impl Root {
         self.path("var/ossec").join(name)
     }
 
-    fn program(&self, name: &str, script: &str) {
+    pub fn program(&self, name: &str, script: &str) {
         let path = self.home("bin").join(name);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o750)).unwrap();
@@ -76,15 +78,15 @@ impl Root {
         self.run_with(args, &[])
     }
 
-    fn conf(&self) -> String {
+    pub fn conf(&self) -> String {
         fs::read_to_string(self.home("etc/ossec.conf")).unwrap()
     }
 
-    fn restarts(&self) -> usize {
+    pub fn restarts(&self) -> usize {
         fs::read_to_string(self.home("bin/wazuh-control.restarts")).map_or(0, |text| text.lines().count())
     }
 
-    fn tree(&self) -> Tree {
+    pub fn tree(&self) -> Tree {
         fn add(folder: &Path, tree: &mut Tree) {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
