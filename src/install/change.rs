@@ -15,6 +15,9 @@ use crate::ossec::merge::{Edit, apply};
 /// What is behind the name of a file's copy from before.
 const BACKUP: &str = ".before-wazuh-akamai";
 
+/// What is behind the name of a file that is not yet in its place.
+const NEW: &str = ".new-wazuh-akamai";
+
 /// What to do with one file.
 #[derive(Debug)]
 enum Change {
@@ -97,9 +100,12 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// The copy that an edit of a file leaves behind when it is interrupted; another edit would take its place.
-    pub(super) fn forget_copy_of(&mut self, path: &Path) -> Result<(), InstallError> {
-        self.forget(&PathBuf::from(format!("{}{BACKUP}", path.display())))
+    /// What an interrupted run leaves beside a file: a copy from before, or one that was not yet in its place.
+    pub(super) fn forget_leftovers_of(&mut self, path: &Path) -> Result<(), InstallError> {
+        for end in [BACKUP, NEW] {
+            self.forget(&PathBuf::from(format!("{}{end}", path.display())))?;
+        }
+        Ok(())
     }
 
     pub(super) fn forget(&mut self, path: &Path) -> Result<(), InstallError> {
@@ -279,7 +285,7 @@ pub(super) fn write_now(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Re
 
 /// Writes a file beside its place, with its owner, mode and label, then puts it there.
 fn write(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), FileError> {
-    let beside = PathBuf::from(format!("{}.new-wazuh-akamai", path.display()));
+    let beside = PathBuf::from(format!("{}{NEW}", path.display()));
     let mut file = create(&beside)?;
     let written = file
         .write_all(text)

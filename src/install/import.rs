@@ -46,6 +46,7 @@ pub(super) fn plan(
         report.push(format!("credentials are taken over from {}", path.display()));
         record.imported = Some(digest(&text));
         record.imported_over_template = over_template;
+        record.imported_folder = options.config.parent().is_some_and(|folder| !folder.exists());
         let owner = if nix::unistd::geteuid().is_root() {
             (0, 0)
         } else {
@@ -73,6 +74,9 @@ pub(super) fn undo(
             changes.put_anywhere(&options.config, TEMPLATE.as_bytes(), owner, mode)?;
         } else {
             changes.forget(&options.config)?;
+            if let Some(folder) = options.config.parent().filter(|_| record.imported_folder) {
+                changes.forget_folder(folder);
+            }
         }
     }
     Ok(())

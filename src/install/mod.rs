@@ -112,6 +112,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
         record.block = merge::our_part(&edited).map_err(not_editable)?.map(record::digest);
     }
     let mut changes = Changes::new(home);
+    forget_leftovers(home, options, &mut changes)?;
 
     let own = own_file().and_then(fs::read).map_err(InstallError::OwnFile)?;
     changes.put(&home.path(BINARY), &own, home.binary_owner(), 0o750)?;
@@ -146,9 +147,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     } else {
         report.push(format!("no rules: this is {}", if home.is_worker { "a cluster's worker" } else { "an agent" }));
     }
-    if edits.is_empty() {
-        changes.forget_copy_of(&conf)?;
-    } else {
+    if !edits.is_empty() {
         changes.edit(&conf, &text, &edits)?;
     }
     import::plan(home, options, &text, &mut changes, &mut record, &mut report)?;
@@ -166,9 +165,8 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     let edits = merge::removal(&text).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
     let record = Record::load(&home.path(RECORD))?;
     let mut changes = Changes::new(home);
-    if edits.is_empty() {
-        changes.forget_copy_of(&conf)?;
-    } else {
+    forget_leftovers(home, options, &mut changes)?;
+    if !edits.is_empty() {
         changes.edit(&conf, &text, &edits)?;
     }
     let rules = home.path(RULES_FILE);
@@ -195,6 +193,14 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     changes.forget_folder(&home.path(FOLDER));
     report.push("credentials, state and log are left where they are".into());
     finish(home, options, changes, report, None)
+}
+
+/// What an interrupted run has left beside our files goes first.
+fn forget_leftovers(home: &Home, options: &Options, changes: &mut Changes<'_>) -> Result<(), InstallError> {
+    for name in ["etc/ossec.conf", RULES_FILE, BINARY, RECORD, NEW_RULES, SAVED_RULES] {
+        changes.forget_leftovers_of(&home.path(name))?;
+    }
+    changes.forget_leftovers_of(&options.config)
 }
 
 /// Whether this names something below a folder.

@@ -27,6 +27,9 @@ pub(super) struct Record {
     /// It took the place of the template.
     #[serde(default)]
     pub(super) imported_over_template: bool,
+    /// Its folder was made for it.
+    #[serde(default)]
+    pub(super) imported_folder: bool,
 }
 
 impl Record {

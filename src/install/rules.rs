@@ -31,7 +31,10 @@ pub(super) fn plan(home: &Home, record: &Record) -> Result<RulesPlan, InstallErr
     let folder = home.path("etc/rules");
     for entry in fs::read_dir(&folder).map_err(FileError::of("list", &folder))? {
         let path = entry.map_err(FileError::of("list", &folder))?.path();
-        if path == ours || path.extension().is_none_or(|extension| extension != "xml") {
+        // Wazuh passes over hidden files as well; what is no file holds no rules.
+        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let is_xml = path.extension().is_some_and(|extension| extension == "xml");
+        if path == ours || is_hidden || !is_xml || !path.is_file() {
             continue;
         }
         let text = fs::read(&path).map_err(FileError::of("read", &path))?;
@@ -95,12 +98,29 @@ fn is_original(text: &[u8]) -> bool {
 
 /// Ids of ours that a file has, with their lines.
 fn taken(text: &[u8]) -> Vec<(u32, RangeInclusive<usize>)> {
-    // A file that Wazuh itself would not take is not ours to judge; its ids do not load.
-    let Ok(document) = scan(text) else { return Vec::new() };
+    let Ok(document) = scan(text) else { return taken_by_text(text) };
     rules(text, &document)
         .filter_map(|(rule, span)| {
             let id = id(text, &document, rule).filter(|id| IDS.contains(id))?;
+            // Wazuh's own way of tuning a rule of somebody else's.
+            if attribute(text, &document, rule, b"overwrite") == Some(b"yes") {
+                return None;
+            }
             Some((id, line_of(text, span.start)..=line_of(text, span.end - 1)))
+        })
+        .collect()
+}
+
+/// The same for a file that is not understood, by what its lines look like.
+fn taken_by_text(text: &[u8]) -> Vec<(u32, RangeInclusive<usize>)> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().enumerate().filter(|(_, line)| line.contains("<rule"));
+    lines
+        .filter_map(|(index, line)| {
+            let value = line.split("id=").nth(1)?.trim_start_matches(['"', '\'']);
+            let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+            let id = digits.parse().ok().filter(|id| IDS.contains(id))?;
+            Some((id, index + 1..=index + 1))
         })
         .collect()
 }
@@ -113,9 +133,12 @@ fn rules<'a>(text: &'a [u8], document: &'a Document) -> impl Iterator<Item = (us
 }
 
 fn id(text: &[u8], document: &Document, rule: usize) -> Option<u32> {
+    std::str::from_utf8(attribute(text, document, rule, b"id")?).ok()?.trim().parse().ok()
+}
+
+fn attribute<'a>(text: &'a [u8], document: &Document, rule: usize, name: &[u8]) -> Option<&'a [u8]> {
     let attributes = &document.elements[rule].attributes;
-    let (_, value) = attributes.iter().find(|(name, _)| text[name.clone()] == *b"id")?;
-    std::str::from_utf8(&text[value.clone()]).ok()?.trim().parse().ok()
+    attributes.iter().find(|(key, _)| text[key.clone()] == *name).map(|(_, value)| &text[value.clone()])
 }
 
 fn line_of(text: &[u8], at: usize) -> usize {
@@ -138,6 +161,8 @@ mod tests {
         let two = ORIGINAL.replace("</group>", "<rule id=\"100200\" level=\"1\"></rule></group>");
         assert!(!is_original(two.as_bytes()));
         assert_eq!(taken(two.as_bytes()), [(100_100, 3..=6)]);
+        assert_eq!(taken(two.replace("</group>", "<a").as_bytes()), [(100_100, 3..=3)]);
+        assert!(taken(two.replace("level=\"3\"", "level=\"3\" overwrite=\"yes\"").as_bytes()).is_empty());
     }
 
     #[test]
