@@ -6,6 +6,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::ossec::scan::scan;
+
 /// Where Wazuh lives unless the binary lies in another one's folder of wodles.
 const HOME: &str = "/var/ossec";
 
@@ -100,12 +102,16 @@ fn max_eps(options: &str) -> Option<u64> {
 
 /// The interval of the wodle whose command runs this program.
 fn interval_s(ossec_conf: &str) -> Option<u64> {
-    let text = without_comments(ossec_conf);
-    let ours = elements(&text, "wodle").into_iter().find(|block| {
-        let runs_us = |command: &&str| command.contains("wazuh-akamai") && command.contains("collect");
-        elements(block, "command").last().is_some_and(runs_us)
-    })?;
-    let interval = elements(ours, "interval").last()?.trim();
+    let text = ossec_conf.as_bytes();
+    let document = scan(text).ok()?;
+    let roots = document.children(text, None, "ossec_config");
+    let wodles = roots.flat_map(|(root, _)| document.children(text, Some(root), "wodle"));
+    let value = |wodle, name| document.value(text, wodle, name).and_then(|value| std::str::from_utf8(value).ok());
+    let runs_us = |wodle: usize| {
+        value(wodle, "command").is_some_and(|command| command.contains("wazuh-akamai") && command.contains("collect"))
+    };
+    let ours = wodles.map(|(wodle, _)| wodle).find(|wodle| runs_us(*wodle))?;
+    let interval = value(ours, "interval")?.trim();
     let digits = interval.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = interval.split_at(digits);
     let seconds = match unit {
@@ -120,44 +126,16 @@ fn interval_s(ossec_conf: &str) -> Option<u64> {
 }
 
 fn is_worker(ossec_conf: &str) -> bool {
-    let text = without_comments(ossec_conf);
-    let clusters = elements(&text, "cluster").concat();
-    let last = |name| elements(&clusters, name).last().map(|value| value.trim());
+    let text = ossec_conf.as_bytes();
+    let Ok(document) = scan(text) else { return false };
+    let roots = document.children(text, None, "ossec_config");
+    let clusters: Vec<usize> = roots
+        .flat_map(|(root, _)| document.children(text, Some(root), "cluster"))
+        .map(|(cluster, _)| cluster)
+        .collect();
+    let last = |name| clusters.iter().filter_map(|cluster| document.value(text, *cluster, name)).next_back();
     // `client` is the old name of a worker; a cluster section without `disabled` is switched on.
-    matches!(last("node_type"), Some("worker" | "client")) && matches!(last("disabled"), None | Some("no"))
-}
-
-/// The text between each `<name …>` and the next `</name>`.
-fn elements<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
-    let mut found = Vec::new();
-    let (start, end) = (format!("<{name}"), format!("</{name}>"));
-    let mut rest = text;
-    while let Some(at) = rest.find(&start) {
-        rest = &rest[at + start.len()..];
-        if !rest.starts_with(|c: char| c == '>' || c.is_whitespace()) {
-            continue;
-        }
-        let Some((open, inside)) = rest.find('>').map(|at| rest.split_at(at + 1)) else { break };
-        let Some(length) = inside.find(&end) else { break };
-        if !open.ends_with("/>") {
-            found.push(&inside[..length]);
-        }
-        rest = &inside[length..];
-    }
-    found
-}
-
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, comment)) = rest.split_once("<!--") {
-        out.push_str(before);
-        // Wazuh's own reader ends a comment at `!>` too.
-        let end =
-            [comment.find("-->").map(|at| at + 3), comment.find("!>").map(|at| at + 2)].into_iter().flatten().min();
-        rest = end.map_or("", |end| &comment[end..]);
-    }
-    out + rest
+    matches!(last("node_type"), Some(b"worker" | b"client")) && matches!(last("disabled"), None | Some(b"no"))
 }
 
 #[cfg(test)]
@@ -203,10 +181,12 @@ mod tests {
     #[test]
     fn a_worker_is_one_whose_cluster_is_switched_on() {
         let cluster = |kind: &str, disabled: &str| {
-            format!("<cluster><node_type>{kind}</node_type><disabled>{disabled}</disabled></cluster>")
+            format!(
+                "<ossec_config><cluster><node_type>{kind}</node_type><disabled>{disabled}</disabled></cluster></ossec_config>"
+            )
         };
         assert!(is_worker(&cluster("worker", "no")));
-        assert!(is_worker("<cluster><node_type>client</node_type></cluster>"));
+        assert!(is_worker("<ossec_config><cluster><node_type>client</node_type></cluster></ossec_config>"));
         assert!(!is_worker(&cluster("worker", "yes")));
         assert!(!is_worker(&cluster("master", "no")));
         assert!(!is_worker(&format!("<!-- {} -->", cluster("worker", "no"))));

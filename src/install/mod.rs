@@ -121,8 +121,10 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
         match rules::plan(home, &record)? {
             RulesPlan::Install { replaces } => {
                 if let Some(original) = replaces {
-                    report.push(format!("the original integration's {} is saved and replaced", original.display()));
-                    if !home.path(SAVED_RULES).exists() {
+                    if home.path(SAVED_RULES).exists() {
+                        report.push(format!("rule 100100 is also in {}: remove that file", original.display()));
+                    } else {
+                        report.push(format!("the original integration's {} is saved and replaced", original.display()));
                         changes.save_aside(&original, &home.path(SAVED_RULES))?;
                         record.saved_rules = home.name_of(&original);
                     }
