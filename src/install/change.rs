@@ -18,6 +18,9 @@ const BACKUP: &str = ".before-wazuh-akamai";
 /// What is behind the name of a file that is not yet in its place.
 const NEW: &str = ".new-wazuh-akamai";
 
+/// Bytes of one extended attribute, and of the names of all (Linux's limit).
+const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
+
 /// What to do with one file.
 #[derive(Debug)]
 enum Change {
@@ -286,6 +289,7 @@ pub(super) fn write_now(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Re
 /// Writes a file beside its place, with its owner, mode and label, then puts it there.
 fn write(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), FileError> {
     let beside = PathBuf::from(format!("{}{NEW}", path.display()));
+    let is_new = !path.exists();
     let mut file = create(&beside)?;
     let written = file
         .write_all(text)
@@ -294,22 +298,48 @@ fn write(path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), FileEr
         .and_then(|()| {
             file.set_permissions(fs::Permissions::from_mode(mode)).map_err(FileError::of("change the mode of", &beside))
         })
-        .and_then(|()| put_in_place(&file, &beside, path));
-    if written.is_err() {
-        let _ = remove(&beside);
+        .and_then(|()| {
+            copy_attributes(path, &file);
+            put_in_place(&file, &beside, path)
+        });
+    match written {
+        Ok(()) => {
+            relabel(path, is_new);
+            Ok(())
+        }
+        Err(error) => {
+            let _ = remove(&beside);
+            // A file that is mounted by itself, as containers do, can only be written where it is.
+            if error.source.kind() == io::ErrorKind::ResourceBusy { write_in_place(path, text) } else { Err(error) }
+        }
     }
-    written?;
-    relabel(path);
-    Ok(())
+}
+
+fn write_in_place(path: &Path, text: &[u8]) -> Result<(), FileError> {
+    let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path).map_err(FileError::of("open", path))?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(FileError::of("write", path))
+}
+
+/// Extended attributes of the file that is replaced (access lists, its own SELinux label) go with its name. What cannot be
+/// copied is left to the label of the place.
+fn copy_attributes(from: &Path, to: &File) {
+    let mut names = vec![0; ATTRIBUTE_BYTES_MAX];
+    let Ok(length) = rustix::fs::listxattr(from, &mut names[..]) else { return };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
+        if let Ok(length) = rustix::fs::getxattr(from, name, &mut value[..]) {
+            let _ = rustix::fs::fsetxattr(to, name, &value[..length], rustix::fs::XattrFlags::empty());
+        }
+    }
 }
 
 fn set_owner(file: &File, path: &Path, owner: Owner) -> Result<(), FileError> {
     fchown(file, Some(owner.0), Some(owner.1)).map_err(FileError::of("change the owner of", path))
 }
 
-/// Gives a file the SELinux label of its place, where there is SELinux.
-fn relabel(path: &Path) {
-    if Path::new("/sys/fs/selinux/enforce").exists() {
+/// Gives a new file the SELinux label of its place, where there is SELinux; one that took another's place has its label.
+fn relabel(path: &Path, is_new: bool) {
+    if is_new && Path::new("/sys/fs/selinux/enforce").exists() {
         // Without restorecon there is nothing to be done, and mostly nothing wrong.
         let _ = Command::new("restorecon")
             .arg(path)

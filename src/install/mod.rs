@@ -111,6 +111,12 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
         let edited = merge::apply(&text, &edits);
         record.block = merge::our_part(&edited).map_err(not_editable)?.map(record::digest);
     }
+    for line in merge::others_that_run(&merge::apply(&text, &edits)).map_err(not_editable)? {
+        report.push(format!(
+            "WARNING: {}:{line}: another wodle with the tag akamai_siem runs and could not be disabled; disable it by hand",
+            conf.display()
+        ));
+    }
     let mut changes = Changes::new(home);
     forget_leftovers(home, options, &mut changes)?;
 
@@ -165,6 +171,13 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
     let edits = merge::removal(&text).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
+    let part = merge::our_part(&text).ok().flatten().unwrap_or_default();
+    if merge::taken_over(part) > edits.len().saturating_sub(1) {
+        report.push(
+            "a wodle that install had disabled has been changed since: it stays as it is, look at its <disabled>"
+                .into(),
+        );
+    }
     let record = Record::load(&home.path(RECORD))?;
     let mut changes = Changes::new(home);
     forget_leftovers(home, options, &mut changes)?;

@@ -118,6 +118,25 @@ pub fn apply(text: &[u8], edits: &[Edit]) -> Vec<u8> {
     out
 }
 
+/// Lines of other wodles with our tag that run: whichever of them is not disabled fetches everything a second time.
+///
+/// # Errors
+/// A file that is not safely edited.
+pub fn others_that_run(text: &[u8]) -> Result<Vec<usize>, MergeError> {
+    let document = scan(text)?;
+    let ours = our_span(text, &document)?;
+    let running = other_wodles(text, &document, ours.as_ref())
+        .filter(|(wodle, _)| document.value(text, *wodle, "disabled") != Some(b"yes"));
+    Ok(running
+        .map(|(_, element)| 1 + text[..element.span.start].iter().filter(|byte| **byte == b'\n').count())
+        .collect())
+}
+
+/// How many wodles our part remembers to have been taken over.
+pub fn taken_over(part: &[u8]) -> usize {
+    remembered(part).len()
+}
+
 /// Our part of the file, markers included.
 ///
 /// # Errors

@@ -170,3 +170,34 @@ fn an_image_can_be_moved() {
     fs::rename(&target, root.path("")).unwrap();
     assert_eq!(root.tree().len(), before);
 }
+
+#[test]
+fn extended_attributes_of_the_configuration_stay() {
+    let root = Root::manager();
+    let conf = root.home("etc/ossec.conf");
+    let note = |value: &mut [u8]| rustix::fs::getxattr(&conf, "user.note", value).ok();
+    if rustix::fs::setxattr(&conf, "user.note", b"mine", rustix::fs::XattrFlags::empty()).is_err() {
+        // A file system without them has none to lose.
+        return;
+    }
+    for command in ["install", "uninstall"] {
+        root.run(&[command]).expect(0);
+        let mut value = [0; 8];
+        assert_eq!(note(&mut value).map(|length| value[..length].to_vec()), Some(b"mine".to_vec()), "{command}");
+    }
+}
+
+#[test]
+fn a_wodle_that_cannot_be_taken_over_or_given_back_is_named() {
+    let root = Root::manager();
+    let other = ORIGINAL_WODLE.replace(">no<", ">no<!-- prod --><");
+    fs::write(root.home("etc/ossec.conf"), format!("{CONF}{other}")).unwrap();
+    let shown = root.run(&["install"]).expect(0).text();
+    assert!(shown.contains("WARNING") && shown.contains("ossec.conf:14: another wodle"), "{shown}");
+
+    let root = with_original();
+    root.run(&["install"]).expect(0);
+    let conf = root.conf().replace("/usr/bin/python3 ", "/usr/bin/python3.11 ");
+    fs::write(root.home("etc/ossec.conf"), conf).unwrap();
+    assert!(root.run(&["uninstall"]).expect(0).text().contains("has been changed since"));
+}
