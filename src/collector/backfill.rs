@@ -160,11 +160,11 @@ impl Backfill<'_> {
             }
         };
         let too_large = match page.end {
-            PageEnd::Whole(_) if page.received >= u64::from(limit) && to - from > 1 => {
-                Some("the answer is full".into())
+            PageEnd::Whole(context) if context.is_full(page.received, limit) => {
+                Some(format!("it is full with {} events; a larger limit may help", page.received))
             }
-            PageEnd::Whole(context) if context.total.is_some_and(|total| total > page.received) && to - from > 1 => {
-                Some("Akamai counts more events than it sent".into())
+            PageEnd::Whole(context) if context.lacking(page.received) > 0 => {
+                Some(format!("Akamai counts {} events more than it sent", context.lacking(page.received)))
             }
             PageEnd::Whole(_) => None,
             PageEnd::Incomplete(reason) => Some(reason),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::collect::{end_on_signal, leave_root};
-use super::{load_config, ready};
+use super::{load_config, ready, select};
 use crate::cli::{BackfillArgs, Cli};
 use crate::client::Client;
 use crate::clock::{rfc_3339, unix_seconds};
@@ -36,12 +36,9 @@ pub fn run(cli: &Cli, args: &BackfillArgs) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let selected = match config.select(args.source.as_deref()) {
+    let selected = match select(&config, args.source.as_deref(), &file) {
         Ok(selected) => selected,
-        Err(problem) => {
-            log::error!("{}: {problem}", file.display());
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     let mut exit = Exit::Done;
     let mut sources = Vec::new();

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::output::{Output, OutputError};
-use super::{load_config, ready};
+use super::{load_config, ready, select};
 use crate::cli::{Cli, DecodeArgs};
 use crate::config::{EVENT_LINE_BYTES, REDACT_HEADERS};
 use crate::exit::Exit;
@@ -59,10 +59,7 @@ fn settings(cli: &Cli, args: &DecodeArgs) -> Result<EventSettings, Exit> {
         return Ok(EventSettings { source, line_bytes_max: EVENT_LINE_BYTES, redact_headers });
     };
     let config = load_config(file)?;
-    let selected = config.select(args.source.as_deref()).map_err(|problem| {
-        log::error!("{}: {problem}", file.display());
-        Exit::Usage
-    })?;
+    let selected = select(&config, args.source.as_deref(), file)?;
     let source = selected.first().and_then(|entry| ready(entry, file)).ok_or(Exit::Config)?;
     Ok(source.events.clone())
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::output::{Output, OutputError};
-use super::{load_config, ready};
+use super::{load_config, ready, select};
 use crate::cli::{Cli, FetchArgs};
 use crate::client::{AskError, Client};
 use crate::clock::{rfc_3339, unix_seconds};
@@ -31,8 +31,10 @@ enum FetchError {
     NoContext { events: u64 },
     #[error("the answer ended with \"Bad offset, expired data requested\" after {events} events")]
     Expired { events: u64 },
-    #[error("the answer is incomplete: Akamai counts {total} events, {events} came; ask for a smaller window")]
-    Short { total: u64, events: u64 },
+    #[error(
+        "the answer is incomplete: {events} events came, Akamai counts {lacking} more than it sent; ask for a smaller window"
+    )]
+    Short { lacking: u64, events: u64 },
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
     #[error("the reader of stdout is gone")]
@@ -65,12 +67,9 @@ pub fn run(cli: &Cli, args: &FetchArgs) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let selected = match config.select(args.source.as_deref()) {
+    let selected = match select(&config, args.source.as_deref(), &file) {
         Ok(selected) => selected,
-        Err(problem) => {
-            log::error!("{}: {problem}", file.display());
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     let mut output = Output::new();
     let mut exit = Exit::Done;
@@ -162,8 +161,8 @@ fn summarise(
     events: u64,
     started: Instant,
 ) -> Result<(), FetchError> {
-    if let Some(total) = context.total.filter(|total| *total > events) {
-        return Err(FetchError::Short { total, events });
+    if context.lacking(events) > 0 {
+        return Err(FetchError::Short { lacking: context.lacking(events), events });
     }
     log::info!(
         "source {}: {events} events from {} to {}, in {:.1} s",
@@ -172,11 +171,10 @@ fn summarise(
         window.to.map_or_else(|| "now".into(), rfc_3339),
         started.elapsed().as_secs_f64()
     );
-    if events >= u64::from(source.limit) {
+    if context.is_full(events, source.limit) {
         log::warn!(
-            "source {}: the answer reached its limit of {} events; there may be more: ask for a smaller window",
-            source.name,
-            source.limit
+            "source {}: the answer is full with {events} events; there may be more: ask for a smaller window",
+            source.name
         );
     }
     Ok(())

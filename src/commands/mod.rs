@@ -34,6 +34,14 @@ fn load_config(path: &Path) -> Result<Config, Exit> {
     Ok(config)
 }
 
+/// The source of this name, or all of them; a name that there is not is logged.
+fn select<'a>(config: &'a Config, name: Option<&str>, file: &Path) -> Result<Vec<&'a SourceEntry>, Exit> {
+    config.select(name).map_err(|problem| {
+        log::error!("{}: {problem}", file.display());
+        Exit::Usage
+    })
+}
+
 /// The source if it can be asked; else why not is logged.
 fn ready<'a>(entry: &'a SourceEntry, file: &Path) -> Option<&'a config::Source> {
     match &entry.state {

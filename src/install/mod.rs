@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use self::home::{Home, HomeError, Kind};
 pub use self::look::{Finding, look_at_block, look_at_rules};
 
-use self::change::Changes;
+use self::change::{Changes, present, write_now};
 use self::record::Record;
 use self::rules::RulesPlan;
 use crate::files::FileError;
@@ -185,7 +185,7 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
         changes.edit(&conf, &text, &edits)?;
     }
     let rules = home.path(RULES_FILE);
-    if let Some(found) = changes::present(&rules)? {
+    if let Some(found) = present(&rules)? {
         if record.rules.as_deref() == Some(&record::digest(&found)) || found == RULES.as_bytes() {
             changes.forget(&rules)?;
         } else {
@@ -246,8 +246,6 @@ const SAVED_RULES: &str = "wodles/akamai/original-rules.xml";
 /// Our rules.
 pub const RULES_FILE: &str = "etc/rules/akamai.xml";
 
-use self::change as changes;
-
 /// Shows what would change, or changes it, has Wazuh check it, and restarts Wazuh where that is needed. `record`: what is
 /// made, to be remembered from before the first change to behind the last one.
 fn finish(
@@ -289,7 +287,7 @@ fn finish(
     }
     if let Some(record) = record {
         let text = Record { pending: false, ..record }.text();
-        changes::write_now(&home.path(RECORD), text.as_bytes(), home.binary_owner(), 0o640)?;
+        write_now(&home.path(RECORD), text.as_bytes(), home.binary_owner(), 0o640)?;
     }
     Ok(report)
 }

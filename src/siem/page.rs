@@ -50,6 +50,18 @@ pub enum PageLine<'a> {
 }
 
 impl Context {
+    /// Whether there may be more behind an answer of `received` events to a request for at most `asked`: Akamai may enforce
+    /// a lower limit than was asked for, which it says in the context.
+    pub fn is_full(&self, received: u64, asked: u32) -> bool {
+        let asked = u64::from(asked);
+        received > 0 && received >= self.limit.map_or(asked, |in_force| in_force.min(asked))
+    }
+
+    /// Events that Akamai counts and that are not among the `received` ones.
+    pub fn lacking(&self, received: u64) -> u64 {
+        self.total.map_or(0, |total| total.saturating_sub(received))
+    }
+
     /// The context if `line` is one: a JSON object with an `offset` that is a string and without the objects of an event.
     pub fn parse(line: &[u8]) -> Option<Self> {
         if line.len() > CONTEXT_LINE_BYTES_MAX || memmem::find(line, b"\"offset\"").is_none() {

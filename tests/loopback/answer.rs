@@ -180,6 +180,7 @@ fn select(state: &mut State, query: &str, clock: i64) -> Result<Page, (u16, &'st
     if limit == 0 || limit > 600_000 {
         return Err(MISSING);
     }
+    let limit = state.settings.limit_max.map_or(limit, |max| limit.min(max));
     let newest = clock - NEWEST_S;
     let (first, last) = match (value("offset"), number("from")?) {
         (Some(_), Some(_)) | (None, None) => return Err(MISSING),

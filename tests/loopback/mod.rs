@@ -40,6 +40,8 @@ pub struct Settings {
     pub gzip: bool,
     /// Events that a page may hold beyond its limit.
     pub overshoot: usize,
+    /// The most events that an answer holds, whatever limit was asked for.
+    pub limit_max: Option<u64>,
     /// So many made-up events instead of the stored ones, streamed without holding them.
     pub bulk: Option<u64>,
 }
@@ -56,6 +58,7 @@ impl Default for Settings {
             shape: ContextShape::Compact,
             gzip: true,
             overshoot: 0,
+            limit_max: None,
             bulk: None,
         }
     }

@@ -38,6 +38,29 @@ fn a_backfill_queues_a_past_span_once_and_leaves_the_cursor_alone() {
 }
 
 #[test]
+fn a_backfill_asks_for_smaller_spans_where_akamai_enforces_a_lower_limit() {
+    let site = Site::with(Settings { limit_max: Some(100), ..Settings::default() }, "limit = 1000\n");
+    for second in 0..30_u64 {
+        let ago = 2_000 - i64::try_from(second).unwrap();
+        site.store(ago, second * 20..(second + 1) * 20);
+    }
+    backfill(&site, 2_500).fails(0, "600 events from");
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(0..600));
+}
+
+#[test]
+fn a_backfill_of_a_second_that_is_too_much_for_one_answer_says_so() {
+    let limit = "limit = 1000\n";
+    let site = Site::with(Settings::default(), limit);
+    site.store(2_000, 0..1_500);
+    backfill(&site, 2_500).fails(5, "it is full with 1000 events");
+    let site = Site::with(Settings::default(), limit);
+    site.store(2_000, 0..500);
+    site.akamai.fail(vec![Fault::TotalTooHigh(7); 40]);
+    backfill(&site, 2_500).fails(5, "Akamai counts 7 events more than it sent");
+}
+
+#[test]
 fn an_event_on_the_edge_of_two_slices_comes_once() {
     let site = Site::new();
     for second in 0..40_u64 {
