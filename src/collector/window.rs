@@ -10,7 +10,7 @@ use crate::clock::unix_seconds;
 use crate::config::Source;
 use crate::exit::Exit;
 use crate::handover::{Handover, HandoverError};
-use crate::siem::event::EventDecoder;
+use crate::siem::event::{Bursts, EventDecoder};
 use crate::siem::page::{PageLine, PageReader};
 use crate::siem::query::{Query, Range, Window};
 
@@ -62,6 +62,7 @@ pub(super) fn run(
     let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
     let answer = client.ask(&query, 0, time_left(deadline))?;
     let mut decoder = EventDecoder::new(source.events.clone());
+    decoder.bursts = Some(Bursts::default());
     let mut page = PageReader::new(answer.body);
     let mut event = Vec::new();
     let mut whole = false;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::recovery::rewrite;
 use super::site::{Site, notices, numbers};
 use crate::loopback::{Akamai, ContextShape, Fault, Settings, now, samples};
@@ -166,26 +168,39 @@ fn a_wrong_flag_says_nothing_to_wazuh() {
     assert_eq!((ended.stderr.as_str(), ended.stdout.len()), ("", 0));
 }
 
+/// Stores denied requests of one client.
+fn store_denied(site: &Site, numbers: std::ops::Range<u64>) {
+    let lines = numbers.map(|number| {
+        format!(
+            "{{\"attackData\":{{\"clientIP\":\"192.0.2.9\",\"appliedAction\":\"deny\"}},\"httpMessage\":{{\"start\":\"{}\",\"requestId\":\"{number:x}.a\",\"host\":\"a.example\"}}}}",
+            now() - 60
+        )
+    });
+    site.akamai.store(30, lines.collect::<Vec<String>>());
+}
+
+fn numbers_that_complete_a_burst(events: &[Value]) -> Vec<u64> {
+    let completes = events.iter().filter(|event| event["akamai"]["burst"] == "source_blocked").cloned();
+    numbers(&completes.collect::<Vec<_>>())
+}
+
+#[test]
+fn bursts_are_counted_within_a_window_as_well() {
+    let site = Site::with(Settings::default(), "mode = window\nwindow = 100\n");
+    store_denied(&site, 0..12);
+    assert_eq!(numbers_that_complete_a_burst(&site.collect().expect(0).events()), [7]);
+}
+
 #[test]
 fn bursts_are_counted_across_runs_and_put_back_with_a_page_that_is_thrown_away() {
     let site = Site::new();
-    let store = |numbers: std::ops::Range<u64>| {
-        let lines = numbers.map(|number| {
-            format!(
-                "{{\"attackData\":{{\"clientIP\":\"192.0.2.9\",\"appliedAction\":\"deny\"}},\"httpMessage\":{{\"start\":\"{}\",\"requestId\":\"{number:x}.a\",\"host\":\"a.example\"}}}}",
-                now() - 60
-            )
-        });
-        site.akamai.store(30, lines.collect::<Vec<String>>());
-    };
     let mut marked = Vec::new();
     for stored in [0..3, 3..5, 5..7, 7..12, 12..20] {
-        store(stored);
+        store_denied(&site, stored);
         // Each page comes once in vain: what it counted is put back.
         site.akamai.fail([Fault::NoContext]);
         let events = site.collect().expect(0).events();
-        let completes = events.iter().filter(|event| event["akamai"]["burst"] == "source_blocked").cloned();
-        marked.extend(numbers(&completes.collect::<Vec<_>>()));
+        marked.extend(numbers_that_complete_a_burst(&events));
     }
     assert_eq!(marked, [7, 15]);
     assert_eq!(site.state_files("bursts-").len(), 1);
