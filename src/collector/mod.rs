@@ -3,12 +3,13 @@
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
 //! (`page` reads it line by line); `deliver` hands the spool's lines to the wodle and records how far; `store` is what they
 //! share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
-//! without a memory; `backfill` fetches a past span into the spool. Never writes anything but whole event lines to stdout.
+//! without a memory; `held` deals with a page whose cursor did not move; `backfill` fetches a past span into the spool. Never writes anything but whole event lines to stdout.
 
 pub mod backfill;
 mod budget;
 mod deliver;
 mod fare;
+mod held;
 mod notice;
 mod page;
 mod source;
@@ -107,9 +108,9 @@ impl<'a> Collector<'a> {
             None => asked.map(|(source, _)| CursorFile::of(&run.state, source).key).collect(),
             Some(_) => Vec::new(),
         };
-        match load(&run.state, &file, &run.parent, run.socket.as_ref(), &keys) {
+        match load(&run.state, &file, &run.parent, run.socket.as_ref()) {
             Ok((record, fare, spool)) => {
-                let store = Store {
+                let mut store = Store {
                     state: run.state,
                     spool,
                     spool_bytes_max: run.spool_bytes_max,
@@ -117,6 +118,10 @@ impl<'a> Collector<'a> {
                     trouble: None,
                     full: None,
                 };
+                // Pages of sources that nobody asks now will not come again.
+                if let Err(error) = held::release_unasked(&mut store, &keys) {
+                    store.full = Some(error.to_string());
+                }
                 let delivering = Delivering::new(file, record, run.parent, run.socket, run.handover);
                 Ok(Self {
                     store,
@@ -358,7 +363,6 @@ fn load(
     file: &DeliveryFile,
     parent: &Parent,
     socket: Option<&SocketId>,
-    asked_keys: &[String],
 ) -> Result<(Delivery, Fare, Spool), FileError> {
     let mut record = match file.load()? {
         Loaded::Intact(record) => record,
@@ -387,7 +391,5 @@ fn load(
         log::error!("{error}");
     }
     spool.remove_delivered(&record.delivered)?;
-    // Pages of sources that nobody asks now will not come again.
-    spool.release(|key| !asked_keys.iter().any(|asked| asked == key))?;
     Ok((record, Fare::of_all(state)?, spool))
 }

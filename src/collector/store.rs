@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::notice::Notice;
 use crate::files::{FileError, create, remove};
 use crate::state::StateFolder;
-use crate::state::spool::{Header, Lane, SegmentWriter, Spool};
+use crate::state::spool::{Header, Lane, Spool};
 
 /// Bytes kept in reserve, to be given up when a cursor or record must be saved on a full disk.
 const RESERVE_BYTES: usize = 64 << 10;
@@ -39,11 +39,6 @@ impl Store {
             log::error!("{error}");
             self.direct.push(line);
         }
-    }
-
-    /// Starts a segment.
-    pub(super) fn begin(&mut self, header: &Header) -> Result<SegmentWriter, FileError> {
-        self.spool.write(header)
     }
 
     /// Bytes that a new segment may have.

@@ -19,7 +19,7 @@ const GENERATION_IDS_MAX: u64 = 250_000;
 const ID_BYTES: u64 = size_of::<EventId>() as u64;
 
 /// How far the ids count: all of earlier generations that are still there, and so many of this one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SeenMark {
     /// The latest generation.
     pub generation: u64,

@@ -121,7 +121,8 @@ impl Spool {
     }
 
     /// What is there once what a stopped run left behind is cleared away: segments that were never sealed are removed, and
-    /// sealed ones whose page will be asked for again, because their cursor stands before them, are held back.
+    /// sealed ones whose page will be asked for again, because their cursor stands before them, are held back. Of two that
+    /// were asked for at the same position one is the beginning of the other: the longer one stays.
     ///
     /// # Errors
     /// The file operation that failed.
@@ -132,7 +133,7 @@ impl Spool {
         let mut spool = Self::look(state)?;
         for segment in std::mem::take(&mut spool.segments) {
             match spool.comes_again(&segment)? {
-                Some(key) => spool.held.push((key, segment)),
+                Some(key) => spool.hold(key, segment)?,
                 None => spool.segments.push(segment),
             }
         }
@@ -156,26 +157,43 @@ impl Spool {
         Ok(())
     }
 
-    /// Gives what is held back for such cursors to be delivered, because its page will not come again. It gets a new number:
-    /// later ones may have been delivered meanwhile.
+    /// The keys of the cursors that something is held back for.
+    pub fn held_keys(&self) -> Vec<String> {
+        self.held.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The source whose page is held back for a cursor; empty where there is none.
+    ///
+    /// # Errors
+    /// A segment that cannot be read.
+    pub fn source_held(&self, key: &str) -> Result<String, FileError> {
+        let held = self.held.iter().find(|(held, _)| held == key);
+        let header = held.map(|(_, segment)| segment.header()).transpose()?;
+        Ok(header.flatten().unwrap_or_default().source)
+    }
+
+    /// Whether something is held back for a cursor.
+    pub fn holds(&self, key: &str) -> bool {
+        self.held.iter().any(|(held, _)| held == key)
+    }
+
+    /// Takes out what is held back for a cursor, because its page will not come again. It gets a new number: later ones may
+    /// have been delivered meanwhile. The caller moves the cursor behind it and then adds it; until then the next run holds it
+    /// back again.
     ///
     /// # Errors
     /// The file operation that failed.
-    pub fn release(&mut self, which: impl Fn(&str) -> bool) -> Result<Vec<Segment>, FileError> {
-        let mut released = Vec::new();
-        while let Some(at) = self.held.iter().position(|(key, _)| which(key)) {
-            let mut segment = self.held[at].1.clone();
-            segment.number = self.next;
-            let name = format!("spool-{:012}-{}.{}", segment.number, segment.lines, segment.lane.word());
-            let path = self.state.path().join(name);
-            fs::rename(&segment.path, &path).map_err(FileError::of("rename", &segment.path))?;
-            self.next += 1;
-            segment.path = path;
-            self.held.remove(at);
-            self.segments.push(segment.clone());
-            released.push(segment);
-        }
-        Ok(released)
+    pub fn release(&mut self, key: &str) -> Result<Option<Segment>, FileError> {
+        let Some(at) = self.held.iter().position(|(held, _)| held == key) else { return Ok(None) };
+        let mut segment = self.held[at].1.clone();
+        segment.number = self.next;
+        let name = format!("spool-{:012}-{}.{}", segment.number, segment.lines, segment.lane.word());
+        let path = self.state.path().join(name);
+        fs::rename(&segment.path, &path).map_err(FileError::of("rename", &segment.path))?;
+        self.next += 1;
+        segment.path = path;
+        self.held.remove(at);
+        Ok(Some(segment))
     }
 
     /// Makes numbers start beyond this one.
@@ -218,6 +236,19 @@ impl Spool {
         Ok(())
     }
 
+    fn hold(&mut self, key: String, segment: Segment) -> Result<(), FileError> {
+        match self.held.iter_mut().find(|(held, _)| *held == key) {
+            Some((_, before)) => {
+                let shorter = if before.lines > segment.lines { segment } else { std::mem::replace(before, segment) };
+                remove(&shorter.path)
+            }
+            None => {
+                self.held.push((key, segment));
+                Ok(())
+            }
+        }
+    }
+
     /// The key of a cursor that stands before a segment: it was sealed, and the cursor not yet moved behind it.
     fn comes_again(&self, segment: &Segment) -> Result<Option<String>, FileError> {
         let Some((key, position)) = segment.header()?.and_then(|header| header.asked) else { return Ok(None) };
@@ -235,8 +266,8 @@ impl Segment {
     /// Its event lines, one after the other, without the header.
     ///
     /// # Errors
-    /// A file that cannot be read.
-    pub fn each_line(&self, mut each: impl FnMut(&[u8])) -> Result<(), FileError> {
+    /// A file that cannot be read, or what `each` fails with.
+    pub fn each_line(&self, mut each: impl FnMut(&[u8]) -> Result<(), FileError>) -> Result<(), FileError> {
         let file = File::open(&self.path).map_err(FileError::of("open", &self.path))?;
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
@@ -247,7 +278,7 @@ impl Segment {
                 return Ok(());
             }
             if !std::mem::take(&mut is_header) {
-                each(&line);
+                each(&line)?;
             }
         }
     }
@@ -379,14 +410,18 @@ mod tests {
         assert!(!open.path.exists());
         assert!(kept.segments.iter().all(|segment| segment.lines == 2 && segment.header().unwrap().is_some()));
         // What is held back is released under a new number, or goes when its page has come again.
-        assert!(kept.release(|key| key == "k2").unwrap().is_empty());
-        let mut other = Spool::recover(&state).unwrap();
-        other.drop_held("k1").unwrap();
-        assert_eq!(Spool::recover(&state).unwrap().held.len(), 0);
-        let again = sealed(&mut kept, Some(("k1", "offset y")), Lane::Events, &["3"]);
+        assert!(kept.release("k2").unwrap().is_none());
+        let longer = sealed(&mut kept, Some(("k1", "offset y")), Lane::Events, &["1", "2", "3"]);
         let mut kept = Spool::recover(&state).unwrap();
-        let released = kept.release(|_| true).unwrap();
-        assert!(released.len() == 1 && released[0].number > again.number && released[0].path.exists());
+        assert_eq!(kept.held_keys(), ["k1"]);
+        let shorter = sealed(&mut kept, Some(("k1", "offset y")), Lane::Events, &["1"]);
+        let mut kept = Spool::recover(&state).unwrap();
+        let released = kept.release("k1").unwrap().unwrap();
+        assert!(released.lines == 3 && released.number > shorter.number && released.path.exists());
+        assert!(!longer.path.exists() && !shorter.path.exists() && !kept.holds("k1"));
+        let mut again = Spool::recover(&state).unwrap();
+        again.drop_held("k1").unwrap();
+        assert!(!released.path.exists() && Spool::recover(&state).unwrap().held.is_empty());
     }
 
     #[test]

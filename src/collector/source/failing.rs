@@ -57,10 +57,18 @@ impl SourceRun<'_> {
         at_floor: bool,
     ) -> Result<(), FileError> {
         let reason = match end {
-            PageEnd::Expired if self.recovered => {
-                "Akamai says \"Bad offset, expired data requested\" once more".to_owned()
+            PageEnd::Expired => {
+                const WHY: &str = "Akamai says \"Bad offset, expired data requested\"";
+                if !self.recovered {
+                    return self.recover(store, WHY);
+                }
+                // A position by time that is as bad as the offset was: asking once more makes it no better.
+                let error = format!("{WHY} once more, for a time that it should still have");
+                log::error!("source {}: {error}", self.source.name);
+                self.failed = Some((Exit::Unavailable, error));
+                self.standing = Standing::Stopped;
+                return Ok(());
             }
-            PageEnd::Expired => return self.recover(store, "Akamai says \"Bad offset, expired data requested\""),
             PageEnd::NoRoom => {
                 store.full = Some(format!(
                     "the spool is full: {} of {} bytes, and a page of source {} did not fit",
@@ -70,7 +78,7 @@ impl SourceRun<'_> {
                 ));
                 // Others may still find room, and so may a smaller page.
                 self.standing = Standing::Stopped;
-                return self.halve_limit(store);
+                return if at_floor { self.save_and_release_held(store) } else { self.halve_limit(store) };
             }
             PageEnd::Incomplete(reason) => reason,
             PageEnd::Whole(_) => format!("Akamai counts {lacking} events more"),
@@ -78,7 +86,7 @@ impl SourceRun<'_> {
         let error = format!("the answer is incomplete after {received} events: {reason}");
         if at_floor {
             self.page_failed(error);
-            return Ok(());
+            return self.save_and_release_held(store);
         }
         log::warn!("source {}: {error}; asking again for half as many", self.source.name);
         self.failed = Some((Exit::Unavailable, error));
@@ -116,8 +124,7 @@ impl SourceRun<'_> {
         // What was told once is not told again, whatever becomes of this request.
         self.cursor.caught_up_s = self.cursor.caught_up_s.max(from);
         self.cursor.skip_seen = true;
-        self.release_held(store)?;
-        self.save_cursor(store)
+        self.save_and_release_held(store)
     }
 }
 

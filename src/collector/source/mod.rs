@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 pub(super) use self::failing::{failure, random};
 
 use super::fare::Fare;
+use super::held;
 use super::notice::Notice;
-use super::page::{self, PageEnd, Sink};
+use super::page::{self, Page, PageEnd, Sink};
 use super::store::Store;
 use crate::client::{self, Client};
 use crate::clock::{rfc_3339, unix_seconds};
 use crate::config::Source;
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::siem::event::{EventDecoder, EventId};
+use crate::siem::event::EventDecoder;
 use crate::siem::page::Context;
 use crate::siem::query::{NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
 use crate::state::Loaded;
@@ -25,7 +26,7 @@ use crate::state::bursts::BurstFiles;
 use crate::state::cursor::{Cursor, CursorFile, Position};
 use crate::state::health::Condition;
 use crate::state::seen::{SeenFiles, SeenMark};
-use crate::state::spool::{Header, Lane};
+use crate::state::spool::{Header, Lane, SegmentWriter};
 
 /// The smallest limit that a cut answer leads to.
 const LIMIT_MIN: u32 = 1_000;
@@ -65,6 +66,14 @@ pub(super) struct SourceRun<'a> {
     pub(super) failed: Option<(Exit, String)>,
     /// Events stored.
     pub(super) events: u64,
+}
+
+/// An answer that was read.
+struct Received {
+    segment: SegmentWriter,
+    page: Page,
+    /// How far the ids seen go with its lines.
+    seen: SeenMark,
 }
 
 /// How a source stands in a run.
@@ -215,36 +224,21 @@ impl<'a> SourceRun<'a> {
             }
         } else if wanted < from {
             // Counts from what had come: a recovery reaches back a little further.
-            let lost_from = if wanted > 0 { wanted } else { 0 };
-            self.fare.tell_gap(store, lost_from, from, "Akamai keeps events for 12 hours only");
-            self.release_held(store)?;
+            self.fare.tell_gap(store, wanted.max(0), from, "Akamai keeps events for 12 hours only");
         } else {
             return Ok(());
         }
         self.is_fresh = false;
         self.cursor.position = Position::Since(from);
         (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
-        self.save_cursor(store)
+        self.save_and_release_held(store)
     }
 
-    /// A page that was sealed and would have been asked for again will not come again: it is delivered, and its lines are
-    /// known.
-    fn release_held(&mut self, store: &mut Store) -> Result<(), FileError> {
-        let key = self.cursor_file.key.clone();
-        let released = store.spool.release(|held| held == key)?;
-        if let Some(last) = released.last() {
-            let mut seen = self.seen.append(self.cursor.seen)?;
-            for segment in &released {
-                let mut ids = Vec::new();
-                segment.each_line(|line| ids.extend(event_id_of(line)))?;
-                for id in ids {
-                    seen.add(id)?;
-                }
-            }
-            self.cursor.seen = seen.finish()?;
-            self.cursor.segment = self.cursor.segment.max(last.number);
-            self.cursor.skip_seen = true;
-        }
+    /// Saves the cursor where its position is a new one: the page that was sealed at the old one will not come again.
+    fn save_and_release_held(&mut self, store: &mut Store) -> Result<(), FileError> {
+        let held = held::take(store, &self.cursor_file.key, &mut self.cursor)?;
+        self.save_cursor(store)?;
+        held.into_iter().for_each(|segment| store.spool.add(segment));
         Ok(())
     }
 
@@ -255,16 +249,48 @@ impl<'a> SourceRun<'a> {
         asked_s: i64,
         deadline: Instant,
     ) -> Result<(), FileError> {
+        let Received { segment, page, seen } = self.receive(store, body, deadline)?;
+        let lacking = match &page.end {
+            PageEnd::Whole(context) => context.lacking(page.received),
+            _ => 0,
+        };
+        let at_floor = self.cursor.limit <= LIMIT_MIN.min(self.source.limit);
+        // Nothing whole at the smallest limit: a part is better than nothing for ever, unless a part is held back already.
+        let takes_part = at_floor && segment.lines > 0 && !store.spool.holds(&self.cursor_file.key);
+        let accept = match &page.end {
+            PageEnd::Whole(_) => lacking == 0 || self.shortfall.is_some_and(|before| before == lacking || at_floor),
+            PageEnd::Incomplete(_) => takes_part,
+            // Not even the smallest page fits into an empty spool.
+            PageEnd::NoRoom => takes_part && store.spool.segments.is_empty(),
+            PageEnd::Expired => false,
+        };
+        self.shortfall = (lacking > 0).then_some(lacking);
+        if accept {
+            return self.commit_page(store, segment, page, seen, lacking, asked_s);
+        }
+        segment.discard();
+        self.decoder.bursts = None;
+        self.page_refused(store, page.end, page.received, lacking, at_floor)
+    }
+
+    /// Reads an answer into a segment that is not sealed yet.
+    fn receive(
+        &mut self,
+        store: &mut Store,
+        body: Box<dyn Read + Send>,
+        deadline: Instant,
+    ) -> Result<Received, FileError> {
         let skip = if self.cursor.skip_seen { Some(self.seen.load(self.cursor.seen)?) } else { None };
         let asked = Some((self.cursor_file.key.clone(), self.cursor.position.text()));
-        let mut segment = store.begin(&Header { source: self.source.name.clone(), asked })?;
-        let mut seen = self.seen.append(self.cursor.seen)?;
+        let mut segment = store.spool.write(&Header { source: self.source.name.clone(), asked })?;
+        let mut ids = self.seen.append(self.cursor.seen)?;
         let bytes_max = store.room();
-        let mut add_id = |id| seen.add(id);
+        let mut add_id = |id| ids.add(id);
         let load_bursts = &|| Some(self.bursts.load(self.cursor.bursts));
         let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: skip.as_ref(), bytes_max };
-        let page = match page::read_into(body, &mut self.decoder, &mut sink, deadline) {
-            Ok(page) => page,
+        let page = page::read_into(body, &mut self.decoder, &mut sink, deadline);
+        match page.and_then(|page| Ok((page, ids.finish()?))) {
+            Ok((page, seen)) => Ok(Received { segment, page, seen }),
             Err(error) => {
                 segment.discard();
                 self.decoder.bursts = None;
@@ -272,29 +298,23 @@ impl<'a> SourceRun<'a> {
                     // A smaller page may find room.
                     self.halve_limit(store)?;
                 }
-                return Err(error);
+                Err(error)
             }
-        };
-        let lacking = match &page.end {
-            PageEnd::Whole(context) => context.total.map_or(0, |total| total.saturating_sub(page.received)),
-            _ => 0,
-        };
-        let at_floor = self.cursor.limit <= LIMIT_MIN.min(self.source.limit);
-        let accept = match &page.end {
-            PageEnd::Whole(_) => lacking == 0 || self.shortfall.is_some_and(|before| before == lacking || at_floor),
-            PageEnd::Incomplete(_) => at_floor && segment.lines > 0,
-            // Not even the smallest page fits into an empty spool: what fits is better than nothing for ever.
-            PageEnd::NoRoom => at_floor && segment.lines > 0 && store.spool.segments.is_empty(),
-            PageEnd::Expired => false,
-        };
-        self.shortfall = (lacking > 0).then_some(lacking);
-        if !accept {
-            segment.discard();
-            self.decoder.bursts = None;
-            return self.page_refused(store, page.end, page.received, lacking, at_floor);
         }
+    }
+
+    /// Seals a page and moves the cursor behind it.
+    fn commit_page(
+        &mut self,
+        store: &mut Store,
+        segment: SegmentWriter,
+        page: Page,
+        seen: SeenMark,
+        lacking: u64,
+        asked_s: i64,
+    ) -> Result<(), FileError> {
         let lines = segment.lines;
-        let mut cursor = Cursor { seen: seen.finish()?, ..self.cursor.clone() };
+        let mut cursor = Cursor { seen, ..self.cursor.clone() };
         if lines > 0 {
             let sealed = segment.seal(Lane::Events)?;
             cursor.segment = sealed.number;
@@ -319,17 +339,13 @@ impl<'a> SourceRun<'a> {
             return Err(error);
         }
         self.events += lines;
-        if outcome.is_ok() {
-            store.spool.drop_held(&self.cursor_file.key)?;
-        }
         self.page_committed(store, outcome, lacking, asked_s);
         Ok(())
     }
 
     /// Moves the cursor behind a whole page; returns how the source stands then.
     fn advance(&self, cursor: &mut Cursor, context: &Context, received: u64, asked_s: i64) -> Standing {
-        let limit = u64::from(self.cursor.limit);
-        let is_full = received > 0 && received >= context.limit.map_or(limit, |in_force| in_force.min(limit));
+        let is_full = context.is_full(received, self.cursor.limit);
         cursor.committed_s = asked_s;
         cursor.limit = cursor.limit.saturating_mul(2).min(self.source.limit);
         if context.offset.is_empty() && received > 0 {
@@ -368,6 +384,8 @@ impl<'a> SourceRun<'a> {
     }
 
     fn commit(&mut self, store: &mut Store, cursor: Cursor) -> Result<(), FileError> {
+        // Before the cursor moves: behind it nothing would hold back what has come again.
+        store.spool.drop_held(&self.cursor_file.key)?;
         store.save(|| self.cursor_file.save(&cursor))?;
         let forgotten = self.seen.forget_before(cursor.seen).and_then(|()| self.bursts.keep_only(cursor.bursts));
         if let Err(error) = forgotten {
@@ -429,24 +447,3 @@ impl<'a> SourceRun<'a> {
 
 /// The time between two requests to one host, by whatever source.
 pub(super) const REQUEST_GAP: Duration = Duration::from_secs(1);
-
-/// The id that an event line carries.
-fn event_id_of(line: &[u8]) -> Option<EventId> {
-    const KEY: &[u8] = b"\"event_id\":\"";
-    let at = memchr::memmem::rfind(line, KEY)? + KEY.len();
-    let digits = std::str::from_utf8(line.get(at..at + 2 * size_of::<EventId>())?).ok()?;
-    u128::from_str_radix(digits, 16).ok().map(u128::to_be_bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::event_id_of;
-
-    #[test]
-    fn the_id_of_a_line_is_found_again() {
-        let id = "00112233445566778899aabbccddeeff";
-        let line = format!("{{\"x\":\"event_id\",\"akamai\":{{\"source\":\"a\",\"event_id\":\"{id}\"}}}}\n");
-        assert_eq!(event_id_of(line.as_bytes()).map(|id| id[15]), Some(0xff));
-        assert_eq!(event_id_of(b"{}"), None);
-    }
-}
