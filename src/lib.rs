@@ -2,11 +2,13 @@
 //!
 //! The flow of an event, and the modules in reading order: [`config`] says whom to ask; [`siem::query`] builds the request,
 //! [`edgegrid`] signs it, [`transport`] sends it; [`siem::page`] reads the answer line by line; [`siem::event`] turns each
-//! line into one event line that Wazuh's decoder, rules and index understand; [`commands`] write those to stdout.
+//! line into one event line that Wazuh's decoder, rules and index understand; [`collector`] keeps those until Wazuh has them, through
+//! the wodle that runs it or by [`analysisd`] itself; the other [`commands`] write them to stdout.
 //!
-//! Pure modules (`siem`, `edgegrid`, and `config` but for its `load`) take time, nonce and files as arguments and never
+//! Pure modules (`siem`, `edgegrid`, what decides in `analysisd`, and `config` but for its `load`) take time, nonce and files as arguments and never
 //! touch the world; `tests/it/tidy.rs` keeps them so. Arrows point down: nothing in a pure module knows a command.
 
+pub mod analysisd;
 pub mod cli;
 pub mod client;
 pub mod clock;

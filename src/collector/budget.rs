@@ -11,6 +11,16 @@ const LAST_REQUEST_S: f64 = 60.0;
 /// An open page is given up after so many seconds of a run.
 const LAST_PAGE_S: f64 = 150.0;
 
+/// The same where the queue is the output, which is filled as fast as it drains: pages are fetched until there are no more.
+const QUEUE_LAST_REQUEST_S: f64 = 200.0;
+const QUEUE_LAST_PAGE_S: f64 = 240.0;
+
+/// What was pending before is sent to the queue for so many seconds before anything is fetched.
+const FIRST_LINES_S: f64 = 60.0;
+
+/// No line is sent to the queue, and no confirmation waited for, after so many seconds of a run.
+const LAST_LINE_S: f64 = 260.0;
+
 /// A run that is not over by then is ended, in seconds: the wodle waits for it without limit.
 const WATCHDOG_S: f64 = 270.0;
 
@@ -28,22 +38,44 @@ pub(super) const HANDOVER_BYTES_MAX: u64 = 60 << 20;
 pub struct Budget {
     interval_s: f64,
     events_per_s: f64,
+    last_request_s: f64,
+    last_page_s: f64,
 }
 
 impl Budget {
     /// That of a wodle that runs every `interval_s` seconds and forwards `events_per_s`.
     pub fn new(interval_s: u64, events_per_s: u64) -> Self {
-        Self { interval_s: interval_s as f64, events_per_s: events_per_s as f64 }
+        Self {
+            interval_s: interval_s as f64,
+            events_per_s: events_per_s as f64,
+            last_request_s: LAST_REQUEST_S,
+            last_page_s: LAST_PAGE_S,
+        }
+    }
+
+    /// The same with the queue as the output.
+    pub fn for_queue(self) -> Self {
+        Self { last_request_s: QUEUE_LAST_REQUEST_S, last_page_s: QUEUE_LAST_PAGE_S, ..self }
     }
 
     /// No new request after this time of the run.
     pub fn last_request(&self) -> Duration {
-        self.scaled(LAST_REQUEST_S)
+        self.scaled(self.last_request_s)
     }
 
     /// No page is read after this time of the run.
     pub fn last_page(&self) -> Duration {
-        self.scaled(LAST_PAGE_S)
+        self.scaled(self.last_page_s)
+    }
+
+    /// Until then what was pending before is sent to the queue.
+    pub fn first_lines(&self) -> Duration {
+        self.scaled(FIRST_LINES_S)
+    }
+
+    /// Nothing is sent to the queue after this time of the run.
+    pub fn last_line(&self) -> Duration {
+        self.scaled(LAST_LINE_S)
     }
 
     /// The run is ended at this time.
@@ -79,6 +111,9 @@ mod tests {
         assert_eq!(usual.lines(Duration::ZERO), 27_550);
         assert_eq!(usual.lines(Duration::from_secs(90)), 19_000);
         assert_eq!(usual.lines(Duration::from_secs(299)), 0);
+        let queue = usual.for_queue();
+        let times = [queue.first_lines(), queue.last_request(), queue.last_page(), queue.last_line()];
+        assert_eq!(times.map(|time| time.as_secs()), [60, 200, 240, 260]);
         let short = Budget::new(60, 1_000);
         assert_eq!((short.last_request().as_secs(), short.watchdog().as_secs()), (12, 54));
         assert_eq!(short.lines(Duration::ZERO), 47_500);

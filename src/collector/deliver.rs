@@ -1,27 +1,21 @@
 //! Lines of the spool → the wodle, in order, as many as it forwards before the next run. Never counts a line as delivered;
 //! records what was handed over, to whom.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-
 use super::budget::HANDOVER_BYTES_MAX;
+use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::files::FileError;
 use crate::handover::{Handover, HandoverError};
-use crate::state::delivery::{Batch, Delivery, DeliveryFile, Mark, Progress};
-use crate::state::spool::{Lane, Segment};
+use crate::state::delivery::{Batch, Delivery, DeliveryFile, Progress, WodleShare};
 use crate::wodle::{Parent, SocketId};
-
-/// Buffer for reading a segment, in bytes: the longest line fits.
-const READ_BYTES: usize = 128 << 10;
 
 /// Hands lines over.
 #[derive(Debug)]
 pub(super) struct Delivering {
-    pub(super) file: DeliveryFile,
-    pub(super) record: Delivery,
-    pub(super) parent: Parent,
-    pub(super) socket: Option<SocketId>,
+    file: DeliveryFile,
+    record: Delivery,
+    parent: Parent,
+    socket: Option<SocketId>,
     pub(super) handover: Handover,
     /// Lines and bytes of this run so far.
     pub(super) lines: u64,
@@ -48,17 +42,12 @@ impl Delivering {
         Self { file, record, parent, socket, handover, lines: 0, bytes: 0, closed: false }
     }
 
-    /// Whether the wodle above forwards nothing any more.
-    pub(super) fn is_mute(&self) -> bool {
-        self.record.is_mute(&self.parent, self.socket.as_ref())
-    }
-
     /// Hands over what is pending, up to `lines_max` in this whole run. A batch is recorded before its first byte, under
     /// this parent and socket, and again behind its last whole line.
     pub(super) fn run(&mut self, store: &mut Store, lines_max: u64) -> Result<(), FileError> {
         self.direct(store);
         let from = self.record.batch.as_ref().map_or(self.record.delivered, |batch| batch.to);
-        if self.closed || self.lines >= lines_max || !has_pending(store, &from) {
+        if self.closed || self.lines >= lines_max || !has_pending(&store.spool, &from) {
             return Ok(());
         }
         self.record_batch(store, from);
@@ -67,6 +56,7 @@ impl Delivering {
         let flushed = self.handover.flush();
         self.closed |= flushed.is_err();
         if flushed.is_ok() && !matches!(ended, Err(Stop::Output(_))) {
+            self.record.wodle_share = Some(WodleShare { lines: self.lines, lines_max });
             self.record_batch(store, to);
         }
         match ended.and(flushed.map_err(Stop::Output)) {
@@ -115,50 +105,19 @@ impl Delivering {
     }
 
     fn hand_over(&mut self, store: &Store, to: &mut Progress, lines_max: u64) -> Result<(), Stop> {
-        for lane in [Lane::Notices, Lane::Events] {
-            for segment in store.spool.segments.iter().filter(|segment| segment.lane == lane) {
-                self.hand_over_segment(segment, to, lines_max)?;
+        let (mut lines, mut line) = (SpoolLines::default(), Vec::new());
+        let mut next = *to;
+        while lines.next(&store.spool, &mut next, &mut line).map_err(Stop::File)? {
+            let bytes = self.bytes + line.len() as u64;
+            if self.lines >= lines_max || bytes > HANDOVER_BYTES_MAX {
+                return Err(Stop::Budget);
             }
+            self.handover.write_line(&line).map_err(Stop::Output)?;
+            self.lines += 1;
+            self.bytes = bytes;
+            *to = next;
         }
+        *to = next;
         Ok(())
     }
-
-    fn hand_over_segment(&mut self, segment: &Segment, to: &mut Progress, lines_max: u64) -> Result<(), Stop> {
-        let mark = segment.lane.mark_mut(to);
-        if segment.number < mark.segment || (segment.number == mark.segment && segment.bytes <= mark.byte) {
-            return Ok(());
-        }
-        let read = |operation| FileError::of(operation, &segment.path);
-        let mut file = File::open(&segment.path).map_err(|error| Stop::File(read("open")(error)))?;
-        let mut at = if segment.number == mark.segment { mark.byte } else { 0 };
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(at))
-            .map_err(|error| Stop::File(read("read")(error)))?;
-        let mut reader = BufReader::with_capacity(READ_BYTES, file);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let length = reader.read_until(b'\n', &mut line).map_err(|error| Stop::File(read("read")(error)))?;
-            if length == 0 {
-                return Ok(());
-            }
-            let is_header = at == 0;
-            if !is_header && line.ends_with(b"\n") {
-                if self.lines >= lines_max || self.bytes + length as u64 > HANDOVER_BYTES_MAX {
-                    return Err(Stop::Budget);
-                }
-                self.handover.write_line(&line).map_err(Stop::Output)?;
-                self.lines += 1;
-                self.bytes += length as u64;
-            }
-            at += length as u64;
-            *mark = Mark { segment: segment.number, byte: at };
-        }
-    }
-}
-
-fn has_pending(store: &Store, from: &Progress) -> bool {
-    store.spool.segments.iter().any(|segment| {
-        let mark = segment.lane.mark(from);
-        segment.number > mark.segment || (segment.number == mark.segment && segment.bytes > mark.byte)
-    })
 }

@@ -1,8 +1,8 @@
 //! One run of `collect`: hand over what is pending, fetch what is new into the spool, remember how far, hand that over.
 //!
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
-//! (`page` reads it line by line); `deliver` hands the spool's lines to the wodle and records how far; `store` is what they
-//! share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
+//! (`page` reads it line by line); `output` gives the spool's lines (`reading`) either to the wodle (`deliver`) or to analysisd
+//! itself (`queueing`), which record how far; `store` is what they share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
 //! without a memory; `held` deals with a page whose cursor did not move; `backfill` fetches a past span into the spool. Never writes anything but whole event lines to stdout.
 
 pub mod backfill;
@@ -11,26 +11,32 @@ mod deliver;
 mod fare;
 mod held;
 mod notice;
+mod output;
 mod page;
+mod queueing;
+mod reading;
 mod source;
 mod store;
 mod window;
 
 use std::collections::HashMap;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use self::budget::Budget;
 
 use self::deliver::Delivering;
 use self::fare::Fare;
 use self::notice::Notice;
+use self::output::{Output, Phase};
+use self::queueing::Queueing;
 use self::source::{REQUEST_GAP, SourceRun, Standing};
 use self::store::Store;
 use self::window::WindowError;
+use crate::analysisd::Analysisd;
 use crate::client::{AskError, Client};
 use crate::clock::unix_seconds;
-use crate::config::{Mode, Source};
+use crate::config::{self, Mode, Source};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::handover::Handover;
@@ -39,7 +45,7 @@ use crate::state::delivery::{Delivery, DeliveryFile};
 use crate::state::health::Condition;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
-use crate::wazuh::Wazuh;
+use crate::wazuh::{LOCATION, Wazuh};
 use crate::wodle::{Parent, SocketId};
 
 /// What a run is made of; everything that needed root has been read.
@@ -54,6 +60,10 @@ pub struct Run<'a> {
     pub broken: Vec<(String, Option<String>)>,
     /// What is wrong with the configuration as a whole: nothing is asked then.
     pub global_error: Option<String>,
+    /// Where lines go.
+    pub output: config::Output,
+    /// Lines a second that may go to the queue; none for as many as it takes.
+    pub queue_lines_per_s_max: Option<u64>,
     /// Who runs us.
     pub parent: Parent,
     /// Wazuh's queue socket, if there is one.
@@ -90,7 +100,9 @@ pub fn tell_directly(condition: Condition, error: &str, mut handover: Handover) 
 
 struct Collector<'a> {
     store: Store,
-    delivering: Delivering,
+    output: Output,
+    /// The wodle above forwards nothing any more, though it is the output.
+    is_mute: bool,
     fare: Fare,
     sources: Vec<(&'a Source, Result<Client, AskError>)>,
     broken: Vec<(String, Option<String>)>,
@@ -122,10 +134,22 @@ impl<'a> Collector<'a> {
                 if let Err(error) = held::release_unasked(&mut store, &keys) {
                     store.full = Some(error.to_string());
                 }
-                let delivering = Delivering::new(file, record, run.parent, run.socket, run.handover);
+                let analysisd = Analysisd::of(run.wazuh.home(), LOCATION);
+                let wants_queue = run.output == config::Output::Queue;
+                let is_mute = !wants_queue && record.is_mute(&run.parent, run.socket.as_ref());
+                let output = if wants_queue || (is_mute && analysisd.stats().is_ok()) {
+                    let pace = run.queue_lines_per_s_max;
+                    Output::Queue(Box::new(Queueing::new(analysisd, file, record, pace, run.started)))
+                } else {
+                    // What it has not confirmed goes to the wodle.
+                    let record = Delivery { queued: None, ..record };
+                    let wodle = Delivering::new(file, record, run.parent, run.socket, run.handover);
+                    if is_mute { Output::MuteWodle(wodle) } else { Output::Wodle(wodle) }
+                };
                 Ok(Self {
                     store,
-                    delivering,
+                    output,
+                    is_mute,
                     fare,
                     sources: run.sources,
                     broken: run.broken,
@@ -140,22 +164,23 @@ impl<'a> Collector<'a> {
     }
 
     fn run(mut self) -> Exit {
-        let mute = self.note_mute();
+        self.note_mute();
         let mut exit = self.note_configuration();
-        exit = exit.and(self.deliver(mute, self.budget.last_request()));
+        exit = exit.and(self.deliver(Phase::Before));
         let mut events = 0;
         if self.global_error.is_none() {
-            let fetched = self.fetch(mute);
+            let fetched = self.fetch();
             exit = exit.and(fetched.0);
             events = fetched.1;
         }
         self.note_trouble();
-        exit = exit.and(self.deliver(mute, self.started.elapsed()));
+        exit = exit.and(self.deliver(Phase::After));
+        exit = exit.and(self.note_output());
         exit = exit.and(self.fare.save(&self.store));
         self.store.keep_reserve();
         log::info!(
-            "{events} events fetched, {} lines handed over, {} segments ({} bytes) in the spool, {:.1} s, exit {}",
-            self.delivering.lines,
+            "{events} events fetched, {}, {} segments ({} bytes) in the spool, {:.1} s, exit {}",
+            self.output.summary(),
             self.store.spool.segments.len(),
             self.store.spool.bytes(),
             self.started.elapsed().as_secs_f64(),
@@ -164,13 +189,17 @@ impl<'a> Collector<'a> {
         exit
     }
 
-    /// A wodle that forwards nothing any more gets nothing. Wazuh is told through the queue socket itself, once.
-    fn note_mute(&mut self) -> bool {
-        let mute = self.delivering.is_mute();
-        if !mute {
-            self.fare.end(&mut self.store, Condition::Mute);
+    /// A wodle that forwards nothing any more gets nothing: lines go to analysisd itself, or are kept where that is not to be
+    /// had. Then Wazuh is told past the spool, once.
+    fn note_mute(&mut self) {
+        if !self.is_mute {
+            return self.fare.end(&mut self.store, Condition::Mute);
+        }
+        let error = "Wazuh's queue socket was replaced while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
+        if matches!(self.output, Output::Queue(_)) {
+            log::warn!("{error}; lines go to the queue socket itself");
+            self.fare.begin(&mut self.store, Condition::Mute, error);
         } else if !self.fare.health.conditions.contains_key(&Condition::Mute) {
-            let error = "Wazuh's queue socket was replaced while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
             log::error!("{error}; lines are kept");
             let told = self.wazuh.send_to_queue(Notice::began("", Condition::Mute, error).line().as_bytes());
             match told {
@@ -178,7 +207,6 @@ impl<'a> Collector<'a> {
                 Err(error) => log::error!("cannot tell Wazuh through its queue socket: {error}"),
             }
         }
-        mute
     }
 
     fn note_configuration(&mut self) -> Exit {
@@ -206,14 +234,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Hands over what is pending, within what the wodle forwards when the run has taken `elapsed`.
-    fn deliver(&mut self, mute: bool, elapsed: Duration) -> Exit {
-        if mute {
-            return Exit::Done;
-        }
-        let lines_max = self.budget.lines(elapsed.max(self.started.elapsed()));
-        let delivered = self.delivering.run(&mut self.store, lines_max);
-        match delivered.and_then(|()| self.delivering.settle(&mut self.store)) {
+    fn deliver(&mut self, phase: Phase) -> Exit {
+        match self.output.deliver(&mut self.store, phase, &self.budget, self.started) {
             Ok(()) => Exit::Done,
             Err(error) => {
                 log::error!("{error}");
@@ -223,7 +245,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Asks one source after the other, a page each, until all are drained or the time is up.
-    fn fetch(&mut self, mute: bool) -> (Exit, u64) {
+    fn fetch(&mut self) -> (Exit, u64) {
         let mut exit = Exit::Done;
         let (mut open, mut windows) = (Vec::new(), Vec::new());
         for (source, client) in std::mem::take(&mut self.sources) {
@@ -248,7 +270,10 @@ impl<'a> Collector<'a> {
         open.sort_by_key(SourceRun::asked_s);
         let mut asked = HashMap::new();
         self.fetch_pages(&mut open, &mut asked, &mut exit);
-        for (source, client) in windows.iter().filter(|_| !mute) {
+        for (source, client) in &windows {
+            if matches!(self.output, Output::MuteWodle(_)) {
+                break;
+            }
             wait_for_host(&mut asked, source);
             exit = exit.and(self.fetch_window(source, client));
         }
@@ -269,7 +294,11 @@ impl<'a> Collector<'a> {
             }
         };
         let deadline = self.started + self.budget.last_page();
-        let exit = match window::run(source, client, &mut self.delivering.handover, deadline) {
+        let fetched = match self.output.stdout() {
+            Some(handover) => window::to_stdout(source, client, handover, deadline),
+            None => window::to_spool(source, client, &mut self.store, deadline),
+        };
+        let exit = match fetched {
             Ok(()) => {
                 fare.succeeded(&mut self.store);
                 Exit::Done
@@ -291,6 +320,7 @@ impl<'a> Collector<'a> {
         let last_request = self.started + self.budget.last_request();
         let last_page = self.started + self.budget.last_page();
         while self.store.trouble.is_none() {
+            *exit = exit.and(self.deliver(Phase::Between));
             if self.store.room() == 0 {
                 let bytes = self.store.spool.bytes();
                 self.store.trouble = Some(format!("the spool is full: {bytes} bytes wait to be handed over"));
@@ -311,7 +341,10 @@ impl<'a> Collector<'a> {
             }
             thread::sleep(at.saturating_duration_since(Instant::now()));
             wait_for_host(asked, run.source);
-            if let Err(error) = run.step(&mut self.store, last_page) {
+            let ended = run.step(&mut self.store, last_page);
+            // From when the host had the request for sure.
+            asked.extend(run.asked.map(|at| (run.source.host.authority.clone(), at)));
+            if let Err(error) = ended {
                 run.standing = Standing::Stopped;
                 let name = run.source.name.clone();
                 *exit = exit.and(self.local_failure(&name, &error));
@@ -344,8 +377,18 @@ impl<'a> Collector<'a> {
                 log::error!("{error}");
                 self.fare.begin(&mut self.store, Condition::Backlog, &error);
             }
+            // An output that took nothing so far may have begun it, and may still.
+            None if self.output.trouble().is_some() => {}
             None => self.fare.end(&mut self.store, Condition::Backlog),
         }
+    }
+
+    /// An output that takes nothing at the end of a run: told as soon as it takes something again.
+    fn note_output(&mut self) -> Exit {
+        let Some(error) = self.output.trouble() else { return Exit::Done };
+        log::error!("{error}");
+        self.fare.begin(&mut self.store, Condition::Backlog, &error);
+        Exit::Local
     }
 }
 

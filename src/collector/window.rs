@@ -1,18 +1,21 @@
-//! `mode = window`: the original's way. Each run asks once for the last seconds and hands the events straight over. Never
-//! remembers anything.
+//! `mode = window`: the original's way. Each run asks once for the last seconds and hands the events straight over, or through
+//! the spool where the queue is the output. Never remembers what it asked for.
 
 use std::io;
 use std::time::Instant;
 
 use super::page::time_left;
+use super::store::Store;
 use crate::client::{AskError, Client};
 use crate::clock::unix_seconds;
 use crate::config::Source;
 use crate::exit::Exit;
+use crate::files::FileError;
 use crate::handover::{Handover, HandoverError};
 use crate::siem::event::{Bursts, EventDecoder};
 use crate::siem::page::{PageLine, PageReader};
 use crate::siem::query::{Query, Range, Window};
+use crate::state::spool::{Header, Lane};
 
 /// Why a window did not come whole.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,9 @@ pub(super) enum WindowError {
     /// stdout is full.
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] FileError),
 }
 
 impl WindowError {
@@ -37,7 +43,7 @@ impl WindowError {
             Self::Ask(error) => error.exit(),
             Self::Incomplete(_) => Exit::Unavailable,
             Self::Closed => Exit::Done,
-            Self::Output(_) => Exit::Local,
+            Self::Output(_) | Self::Spool(_) => Exit::Local,
         }
     }
 }
@@ -51,12 +57,50 @@ impl From<HandoverError> for WindowError {
     }
 }
 
-/// Asks once.
-pub(super) fn run(
+/// Asks once; events go to stdout.
+pub(super) fn to_stdout(
     source: &Source,
     client: &Client,
     handover: &mut Handover,
     deadline: Instant,
+) -> Result<(), WindowError> {
+    let answer = fetch(source, client, deadline, |line| Ok(handover.write_line(line)?));
+    handover.flush()?;
+    answer
+}
+
+/// Asks once; events go into the spool.
+pub(super) fn to_spool(
+    source: &Source,
+    client: &Client,
+    store: &mut Store,
+    deadline: Instant,
+) -> Result<(), WindowError> {
+    let bytes_max = store.room();
+    let mut segment = store.spool.write(&Header { source: source.name.clone(), asked: None })?;
+    let answer = fetch(source, client, deadline, |line| {
+        segment.text.extend_from_slice(line);
+        segment.lines += 1;
+        if segment.bytes() > bytes_max {
+            return Err(WindowError::Incomplete("the spool takes no more".into()));
+        }
+        Ok(segment.write_if_large()?)
+    });
+    if segment.lines == 0 || matches!(answer, Err(WindowError::Spool(_))) {
+        segment.discard();
+    } else {
+        let sealed = segment.seal(Lane::Events)?;
+        store.spool.add(sealed);
+    }
+    answer
+}
+
+/// Asks once and gives `take` every event.
+fn fetch(
+    source: &Source,
+    client: &Client,
+    deadline: Instant,
+    mut take: impl FnMut(&[u8]) -> Result<(), WindowError>,
 ) -> Result<(), WindowError> {
     let window = Window::last(source.window_s, unix_seconds());
     let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
@@ -66,7 +110,7 @@ pub(super) fn run(
     let mut page = PageReader::new(answer.body);
     let mut event = Vec::new();
     let mut whole = false;
-    let ended = loop {
+    loop {
         let line = match page.next_line() {
             Ok(Some(PageLine::Event(line) | PageLine::Fragment(line))) => line,
             Ok(Some(PageLine::Context(_))) => {
@@ -74,18 +118,13 @@ pub(super) fn run(
                 continue;
             }
             Ok(Some(PageLine::Expired)) => continue,
-            Ok(None) => break None,
-            Err(error) => break Some(error),
+            Ok(None) if whole => return Ok(()),
+            Ok(None) => return Err(WindowError::Incomplete("it ended without its context line".into())),
+            Err(error) => return Err(WindowError::Incomplete(error.to_string())),
         };
         whole = false;
         event.clear();
         decoder.decode_into(line, &mut event);
-        handover.write_line(&event)?;
-    };
-    handover.flush()?;
-    match ended {
-        Some(error) => Err(WindowError::Incomplete(error.to_string())),
-        None if whole => Ok(()),
-        None => Err(WindowError::Incomplete("it ended without its context line".into())),
+        take(&event)?;
     }
 }

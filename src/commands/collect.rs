@@ -14,9 +14,10 @@ use super::log_errors;
 use crate::cli::Cli;
 use crate::client::{AskError, Client};
 use crate::collector::{self, Budget, Run};
-use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, RunOn, Source, SourceState};
+use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output, RunOn, Source, SourceState};
 use crate::exit::Exit;
 use crate::handover::{Handover, LineGuard};
+use crate::install::Home;
 use crate::state::StateFolder;
 use crate::state::health::Condition;
 use crate::wazuh::Wazuh;
@@ -54,6 +55,7 @@ pub fn run(cli: &Cli) -> Exit {
     }
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
+    let global_error = global_error.or_else(|| queue_problem(&config.global, &wazuh));
     let (sources, broken) = sources(&config, &file, &wazuh);
     let state = StateFolder::at(&config.global.state_dir);
     let idle = sources.is_empty() && global_error.is_none() && broken.iter().all(|(_, error)| error.is_none());
@@ -67,7 +69,10 @@ pub fn run(cli: &Cli) -> Exit {
         }
         _ => {}
     }
-    let budget = Budget::new(wazuh.interval_s(), events_per_s(&sources, &wazuh));
+    let configured_eps = events_per_s(&sources);
+    let budget = Budget::new(wazuh.interval_s(), configured_eps.unwrap_or_else(|| wazuh.max_eps()));
+    let output = if global_error.is_none() { config.global.output } else { Output::Stdout };
+    let budget = if output == Output::Queue { budget.for_queue() } else { budget };
     if let Err(error) = leave_root(&config.global) {
         log::error!("{error}");
         tell_directly(Condition::Backlog, &error);
@@ -96,6 +101,8 @@ pub fn run(cli: &Cli) -> Exit {
         sources,
         broken,
         global_error,
+        output,
+        queue_lines_per_s_max: configured_eps,
         parent,
         socket,
         wazuh,
@@ -154,13 +161,24 @@ fn joined(errors: &[ConfigError]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
-/// The pace of all sources together: what Wazuh takes, or the least that is configured.
-fn events_per_s(sources: &[(&Source, Result<Client, AskError>)], wazuh: &Wazuh) -> u64 {
+/// Why the queue cannot be the output that it is configured to be. A Wazuh that is not there (now) is no reason.
+fn queue_problem(global: &Global, wazuh: &Wazuh) -> Option<String> {
+    if global.output != Output::Queue {
+        return None;
+    }
+    let home = Home::find(Path::new("/"), Some(wazuh.home())).ok()?;
+    home.queue_problem()
+        .map(|problem| format!("{problem}; set output = stdout"))
+        .inspect(|error| log::error!("{error}"))
+}
+
+/// The pace of all sources together: the least that is configured.
+fn events_per_s(sources: &[(&Source, Result<Client, AskError>)]) -> Option<u64> {
     let configured = sources.iter().filter_map(|(source, _)| match source.max_eps {
         MaxEps::Fixed(events) => Some(events),
         MaxEps::Auto => None,
     });
-    configured.min().unwrap_or_else(|| wazuh.max_eps())
+    configured.min()
 }
 
 /// Makes the state folder ready and becomes the user that the work is done as.

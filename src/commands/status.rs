@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::load_config;
 use crate::cli::{Cli, StatusArgs};
 use crate::clock::{rfc_3339, span, unix_seconds};
-use crate::config::{Mode, RunOn, Source, SourceEntry, SourceState};
+use crate::config::{Mode, Output, RunOn, Source, SourceEntry, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::state::cursor::CursorFile;
-use crate::state::delivery::{DeliveryFile, Progress};
+use crate::state::delivery::{DeliveryFile, Progress, QueueRate};
 use crate::state::health::{Health, HealthFile};
 use crate::state::spool::{Lane, Segment, Spool};
 use crate::state::{Loaded, StateFolder};
@@ -37,6 +37,16 @@ struct Standing {
     pending: Pending,
     last_error: Option<(i64, String)>,
     states: Vec<&'static str>,
+}
+
+/// What concerns all sources.
+struct Overview {
+    healthy: bool,
+    problems: Vec<String>,
+    spool_bytes: u64,
+    spool_bytes_max: u64,
+    /// How it goes with analysisd, where lines go straight to it.
+    queue: Option<QueueRate>,
 }
 
 /// Lines that wait.
@@ -86,11 +96,13 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
         problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
     }
     let healthy = problems.is_empty() && sources.iter().all(|source| source.problems.is_empty());
-    let report = if args.json {
-        format!("{:#}\n", as_json(&sources, &problems, spool_bytes, config.global.spool_bytes_max, healthy))
-    } else {
-        as_text(&sources, &problems, spool_bytes, config.global.spool_bytes_max, healthy, now)
+    let queue = match DeliveryFile::of(&state).load() {
+        Ok(Loaded::Intact(record)) => record.queue_rate.filter(|_| config.global.output == Output::Queue),
+        _ => None,
     };
+    let overview = Overview { healthy, problems, spool_bytes, spool_bytes_max: config.global.spool_bytes_max, queue };
+    let report =
+        if args.json { format!("{:#}\n", as_json(&sources, &overview)) } else { as_text(&sources, &overview, now) };
     match io::stdout().write_all(report.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             log::error!("cannot write to stdout: {error}");
@@ -198,7 +210,7 @@ fn note_cursor(
     Ok(())
 }
 
-fn as_json(sources: &[Standing], problems: &[String], spool_bytes: u64, spool_max: u64, healthy: bool) -> Value {
+fn as_json(sources: &[Standing], overview: &Overview) -> Value {
     let sources: Vec<Value> = sources
         .iter()
         .map(|source| {
@@ -216,23 +228,32 @@ fn as_json(sources: &[Standing], problems: &[String], spool_bytes: u64, spool_ma
             })
         })
         .collect();
-    json!({"healthy": healthy, "problems": problems, "spool_bytes": spool_bytes, "spool_max_bytes": spool_max, "sources": sources})
+    let queue = overview.queue.map(|queue| {
+        json!({"lines_per_second": queue.lines_per_s, "unconfirmed_lines": queue.unconfirmed, "dropped_by_analysisd": queue.dropped})
+    });
+    json!({
+        "healthy": overview.healthy,
+        "problems": overview.problems,
+        "spool_bytes": overview.spool_bytes,
+        "spool_max_bytes": overview.spool_bytes_max,
+        "queue": queue,
+        "sources": sources,
+    })
 }
 
-fn as_text(
-    sources: &[Standing],
-    problems: &[String],
-    spool_bytes: u64,
-    spool_max: u64,
-    healthy: bool,
-    now: i64,
-) -> String {
+fn as_text(sources: &[Standing], overview: &Overview, now: i64) -> String {
     let ago = |seconds: Option<i64>| seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds} s"));
-    let mut text = format!("{}\n", if healthy { "healthy" } else { "NOT HEALTHY" });
-    for problem in problems {
+    let mut text = format!("{}\n", if overview.healthy { "healthy" } else { "NOT HEALTHY" });
+    for problem in &overview.problems {
         text += &format!("  {problem}\n");
     }
-    text += &format!("spool         {spool_bytes} of {spool_max} bytes\n");
+    text += &format!("spool         {} of {} bytes\n", overview.spool_bytes, overview.spool_bytes_max);
+    if let Some(queue) = overview.queue {
+        text += &format!(
+            "queue         {} lines a second, {} unconfirmed, {} dropped by analysisd since its start\n",
+            queue.lines_per_s, queue.unconfirmed, queue.dropped
+        );
+    }
     for source in sources {
         text += &format!("\n{}\n", source.name);
         for problem in &source.problems {

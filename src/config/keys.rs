@@ -33,7 +33,7 @@ pub const KEYS: &[Key] = &[
     source("mode", "follow or window"),
     source("window", "1 to 43200 seconds"),
     source("limit", "1 to 600000 events"),
-    global("output", "stdout"),
+    global("output", "stdout or queue"),
     source("max_eps", "auto, or 1 to 100000 events a second"),
     source("redact_headers", "header names separated by commas, or none"),
     source("max_line", "1024 to 65513 bytes"),

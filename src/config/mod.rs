@@ -70,6 +70,8 @@ pub enum SourceState {
 /// The keys that only `[default]` has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Global {
+    /// Where event lines go.
+    pub output: Output,
     /// Wazuh's folder; none for "find it".
     pub wazuh_home: Option<PathBuf>,
     /// The user that `collect` becomes when started as root.
@@ -82,6 +84,15 @@ pub struct Global {
     pub log_file: PathBuf,
     /// The least severe messages that are logged.
     pub log_level: log::LevelFilter,
+}
+
+/// Where event lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To whoever runs us: the wodle, which forwards them.
+    Stdout,
+    /// To Wazuh's queue socket. Needs a manager 4.4 or later.
+    Queue,
 }
 
 /// One thing that is wrong, with its place.
@@ -191,6 +202,7 @@ pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<Strin
 impl Default for Global {
     fn default() -> Self {
         Self {
+            output: Output::Stdout,
             wazuh_home: None,
             user: "wazuh".into(),
             state_dir: "/var/lib/wazuh-akamai".into(),
@@ -291,12 +303,7 @@ impl Errors {
 
 fn global(default: &Section, errors: &mut Errors) -> Global {
     let find = |key| default.get(key).map(|setting| (default, setting));
-    let output = |value: &str| match value.to_ascii_lowercase().as_str() {
-        "stdout" => Ok(()),
-        "queue" => Err("this version cannot write to Wazuh's queue socket yet".to_owned()),
-        _ => Err(format!("{value:?} is not known")),
-    };
-    errors.value(find("output"), output, ());
+    let outputs = word(&[("stdout", Output::Stdout), ("queue", Output::Queue)]);
     let levels = word(&[
         ("error", log::LevelFilter::Error),
         ("warn", log::LevelFilter::Warn),
@@ -306,6 +313,7 @@ fn global(default: &Section, errors: &mut Errors) -> Global {
     ]);
     let usual = Global::default();
     Global {
+        output: errors.value(find("output"), outputs, usual.output),
         wazuh_home: errors.value(find("wazuh_home"), auto_or(absolute_path), usual.wazuh_home),
         user: errors.value(find("user"), user_name, usual.user),
         state_dir: errors.value(find("state_dir"), absolute_path, usual.state_dir),

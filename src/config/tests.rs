@@ -95,6 +95,7 @@ fn the_file_of_the_original_integration_works_unchanged() {
         (REDACT_HEADERS.map(String::from).into(), 65_000)
     );
     let global = Global {
+        output: Output::Stdout,
         wazuh_home: None,
         user: "wazuh".into(),
         state_dir: "/var/lib/wazuh-akamai".into(),
@@ -115,6 +116,7 @@ fn every_key_reaches_its_value() {
     assert_eq!(source.proxy.unwrap().expose(), "http://user:p%40ss@proxy.example:3128");
     assert_eq!(source.ca_file, Some("/etc/ssl/ca.pem".into()));
     let global = Global {
+        output: Output::Stdout,
         wazuh_home: Some("/opt/ossec".into()),
         user: "root".into(),
         state_dir: "/srv/akamai".into(),

@@ -102,6 +102,14 @@ impl Home {
         self.folder.join(name)
     }
 
+    /// Why its queue cannot be the output: without analysisd's counters nobody would know what arrived.
+    pub fn queue_problem(&self) -> Option<String> {
+        let has_counters = version_numbers(&self.version).is_some_and(|version| version >= (4, 4));
+        (self.kind == Kind::Agent || !has_counters).then(|| {
+            format!("output = queue needs a Wazuh manager 4.4 or later, and this is {self}: set output = stdout")
+        })
+    }
+
     /// Our block of `ossec.conf`, for this home.
     pub(super) fn block(&self) -> String {
         BLOCK.replace("/var/ossec/", &format!("{}/", self.inside.display()))
@@ -189,8 +197,7 @@ impl fmt::Display for Home {
 }
 
 fn is_supported(version: &str) -> bool {
-    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse::<u32>().ok());
-    matches!((numbers.next().flatten(), numbers.next().flatten()), (Some(4), Some(3..)))
+    version_numbers(version).is_some_and(|(major, minor)| major == 4 && minor >= 3)
 }
 
 fn words(output: &Output) -> String {
@@ -198,6 +205,12 @@ fn words(output: &Output) -> String {
     let text = String::from_utf8_lossy(&text);
     let text = text.trim();
     if text.is_empty() { format!("nothing ({})", output.status) } else { text.chars().take(SAYS_CHARS_MAX).collect() }
+}
+
+/// The first two numbers of a version.
+fn version_numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 #[cfg(test)]

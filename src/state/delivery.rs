@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::{self, Loaded};
+use crate::analysisd::stats::Counters;
 use crate::files::FileError;
 use crate::wodle::{Parent, SocketId};
 
@@ -38,6 +39,35 @@ pub struct Batch {
     pub to: Progress,
 }
 
+/// Lines that were sent to analysisd, and what it said of itself then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// Everything before this it had received, and dropped nothing of it.
+    pub received: Progress,
+    /// Its counters then.
+    pub counters: Counters,
+}
+
+/// How the last run with lines for analysisd went, for who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueRate {
+    /// Lines a second that it took while there were some.
+    pub lines_per_s: u64,
+    /// Lines sent that were not confirmed when the run ended.
+    pub unconfirmed: u64,
+    /// Events of command wodles and of ours that it had dropped since its start.
+    pub dropped: u64,
+}
+
+/// How near the last run with lines for the wodle came to what it forwards, for who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WodleShare {
+    /// Lines that were handed over.
+    pub lines: u64,
+    /// Lines that it forwards in one interval.
+    pub lines_max: u64,
+}
+
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -45,6 +75,15 @@ pub struct Delivery {
     pub delivered: Progress,
     /// What was handed over since.
     pub batch: Option<Batch>,
+    /// What analysisd has received since, where the queue is the output.
+    #[serde(default)]
+    pub queued: Option<Queued>,
+    /// How that went.
+    #[serde(default)]
+    pub queue_rate: Option<QueueRate>,
+    /// How near the wodle is to its bound.
+    #[serde(default)]
+    pub wodle_share: Option<WodleShare>,
     /// The first run under the present wazuh-modulesd: which one, and the socket that it must have connected to.
     pub first_seen: Option<(Parent, SocketId)>,
 }

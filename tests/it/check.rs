@@ -7,6 +7,8 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::analysisd::Analysisd;
+use crate::analysisd::machine::Machine;
 use crate::collect::site::{Modulesd, Site};
 use crate::install::Root;
 use crate::loopback::Fault;
@@ -57,9 +59,11 @@ fn analysisd(root: &Root, dropped: u64) {
             let mut request = vec![0; u32::from_le_bytes(length) as usize];
             stream.read_exact(&mut request).unwrap();
             assert!(String::from_utf8(request).unwrap().contains("getstats"));
-            let answer = serde_json::json!({"error": 0, "data": {"metrics": {"events": {"received_breakdown": {
-                "dropped_breakdown": {"modules_breakdown": {"command": dropped}}}}}}})
-            .to_string();
+            let mut answer = Machine::new(1.0, 1).stats();
+            *answer
+                .pointer_mut("/data/metrics/events/received_breakdown/dropped_breakdown/modules_breakdown/command")
+                .unwrap() = dropped.into();
+            let answer = answer.to_string();
             stream.write_all(&u32::try_from(answer.len()).unwrap().to_le_bytes()).unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
         }
@@ -136,6 +140,29 @@ fn a_mute_wodle_is_noticed() {
     assert_eq!(find(&found, "wodle", "nothing its wodles hand over arrives | wazuh-control restart"), "error");
     drop(modulesd);
     assert!(findings(&site, 1).iter().all(|(_, about, _)| about != "wodle"));
+}
+
+#[test]
+fn a_wodle_that_is_nearly_full_is_told_of_with_the_faster_way() {
+    let root = Root::manager();
+    let site = site(&root);
+    let config = fs::read_to_string(site.place.config()).unwrap();
+    site.store(60, 0..5);
+    site.collect().expect(0);
+    assert_eq!(find(&findings(&site, 1), "pace", "handed over 6 of the"), "ok");
+    fs::write(site.place.config(), format!("{config}max_eps = 1\n")).unwrap();
+    site.store(30, 5..300);
+    site.collect().expect(0);
+    assert_eq!(find(&findings(&site, 1), "pace", "| if this stays so: output = queue"), "warning");
+    fs::write(site.place.config(), format!("{config}output = queue\n")).unwrap();
+    let _analysisd = Analysisd::start(&root.home("queue/sockets"), 5_000.0);
+    site.collect().expect(0);
+    assert_eq!(find(&findings(&site, 1), "pace", "lines a second, 0 unconfirmed"), "ok");
+    assert_eq!(find(&findings(&site, 1), "analysisd", "dropped no event"), "ok");
+    let status = site.place.run(&["status"]).expect(0).text();
+    assert!(status.contains("lines a second, 0 unconfirmed, 0 dropped by analysisd"), "{status}");
+    let status: Value = serde_json::from_str(&site.place.run(&["status", "--json"]).expect(0).text()).unwrap();
+    assert_eq!(status["queue"]["unconfirmed_lines"], 0);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The integration tests: the real program and the real library against files, processes and a loopback Akamai.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+/// The loopback analysisd.
+#[path = "../analysisd/mod.rs"]
+mod analysisd;
 /// The loopback Akamai.
 #[path = "../loopback/mod.rs"]
 mod loopback;
@@ -25,6 +28,8 @@ mod fetch;
 mod fuzz;
 /// `install` and `uninstall`.
 mod install;
+/// Pace and confirmation, in made-up time.
+mod pacing;
 /// The rules, and events that reach them.
 mod rules;
 /// What keeps the project in shape: pure modules, documentation that says what the code does.

@@ -49,7 +49,7 @@ pub(super) struct SourceRun<'a> {
     fare: Fare,
     /// Not to be asked before.
     pub(super) not_before: Instant,
-    /// When it was asked last.
+    /// When its last request was answered.
     pub(super) asked: Option<Instant>,
     /// Failures in a row.
     attempt: u32,
@@ -179,7 +179,6 @@ impl<'a> SourceRun<'a> {
 
     /// Asks once and deals with what comes. `deadline`: when an open page is given up.
     pub(super) fn step(&mut self, store: &mut Store, deadline: Instant) -> Result<(), FileError> {
-        self.asked = Some(Instant::now());
         self.fare.health.asked_s = unix_seconds();
         let asked_s = self.now();
         let from = self.from(asked_s);
@@ -188,7 +187,9 @@ impl<'a> SourceRun<'a> {
             Position::Offset(offset) => Range::Offset(offset.clone()),
         };
         let query = Query { config_ids: self.source.config_ids.clone(), range, limit: self.cursor.limit };
-        match self.client.ask(&query, self.fare.health.skew_s, page::time_left(deadline)) {
+        let answer = self.client.ask(&query, self.fare.health.skew_s, page::time_left(deadline));
+        self.asked = Some(Instant::now());
+        match answer {
             Ok(answer) => {
                 self.fare.note_clock(store, client::skew_s(&answer));
                 self.settle_beginning(store, from)?;

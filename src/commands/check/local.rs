@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{Findings, Level};
 use crate::clock::{span, unix_seconds};
-use crate::config::{Config, MaxEps, Mode, SourceState};
+use crate::config::{Config, MaxEps, Mode, Output, SourceState};
 use crate::privileges;
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::DeliveryFile;
@@ -16,6 +16,12 @@ use crate::state::{Loaded, StateFolder};
 use crate::wazuh::Wazuh;
 use crate::wodle::SocketId;
 
+/// The share of what the wodle forwards from which a faster way is recommended, in percent.
+const SHARE_PERCENT_MAX: u64 = 80;
+
+/// How more gets through.
+const FASTER: &str = "if this stays so: output = queue (a manager 4.4 or later), or wazuh_modules.max_eps=1000 in etc/local_internal_options.conf and a restart of Wazuh";
+
 /// Seconds for which a loss is worth a word.
 const GAP_S_MAX: i64 = 86_400;
 
@@ -24,6 +30,7 @@ pub(super) fn check(config: &Config, state: &StateFolder, wazuh: &Wazuh, finding
         return;
     }
     check_spool(config, state, wazuh, findings);
+    check_share(config, state, findings);
     check_sources(config, state, findings);
     check_mute(state, wazuh, findings);
 }
@@ -107,15 +114,41 @@ fn check_spool(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &m
             seen,
             "let Wazuh take more (wazuh_modules.max_eps), make room, or raise spool_max",
         );
-    } else if lines > one_run {
+    } else if lines > one_run && config.global.output == Output::Stdout {
         findings.add(
             Level::Warning,
             "spool",
             format!("{seen}: more than one run hands over ({one_run} at {pace} events a second)"),
-            "if this stays so: wazuh_modules.max_eps=1000 in etc/local_internal_options.conf, then restart Wazuh",
+            FASTER,
         );
     } else {
         findings.ok("spool", seen);
+    }
+}
+
+/// Whether the wodle will still forward all of it when there is a little more.
+fn check_share(config: &Config, state: &StateFolder, findings: &mut Findings) {
+    let Ok(Loaded::Intact(record)) = DeliveryFile::of(state).load() else { return };
+    match config.global.output {
+        Output::Stdout => {
+            let Some(share) = record.wodle_share else { return };
+            let seen = format!(
+                "the last run with events handed over {} of the {} lines that the wodle forwards in one interval",
+                share.lines, share.lines_max
+            );
+            if share.lines >= share.lines_max / 100 * SHARE_PERCENT_MAX {
+                findings.add(Level::Warning, "pace", seen, FASTER);
+            } else {
+                findings.ok("pace", seen);
+            }
+        }
+        Output::Queue => {
+            let Some(rate) = record.queue_rate else { return };
+            findings.ok(
+                "pace",
+                format!("analysisd took {} lines a second, {} unconfirmed", rate.lines_per_s, rate.unconfirmed),
+            );
+        }
     }
 }
 

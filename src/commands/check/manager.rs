@@ -1,22 +1,14 @@
 //! The Wazuh side: home, wodle block, rules, queue socket, and events that analysisd had to drop.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
-
-use serde_json::{Value, json};
 
 use super::{Findings, Level};
-use crate::config::Config;
+use crate::analysisd::Analysisd;
+use crate::config::{Config, Output};
 use crate::install::{Finding as RulesFinding, Home, HomeError, Kind, look_at_block, look_at_rules};
-use crate::wazuh::Wazuh;
-
-/// Time for an answer of analysisd, in seconds: during a reload it takes one.
-const STATS_S_MAX: u64 = 3;
-
-/// Bytes of its answer; it has some 1.7 kB.
-const STATS_BYTES_MAX: usize = 1 << 20;
+use crate::wazuh::{LOCATION, Wazuh};
 
 pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
     let home = match Home::find(Path::new("/"), Some(wazuh.home())) {
@@ -39,6 +31,9 @@ pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
         add(look_at_rules(&home), "rules", findings);
     }
     check_queue(wazuh, findings);
+    if let Some(problem) = home.queue_problem().filter(|_| config.global.output == Output::Queue) {
+        findings.add(Level::Error, "output", problem, "set output = stdout");
+    }
     if home.kind == Kind::Manager {
         check_drops(wazuh, findings);
     }
@@ -82,48 +77,19 @@ fn check_queue(wazuh: &Wazuh, findings: &mut Findings) {
 }
 
 fn check_drops(wazuh: &Wazuh, findings: &mut Findings) {
-    let socket = wazuh.home().join("queue/sockets/analysis");
-    let stats = match stats(&socket) {
-        Ok(stats) => stats,
-        Err(error) => {
-            return findings.add(
-                Level::Unknown,
-                "analysisd",
-                format!("its counters cannot be read ({}): {error}", socket.display()),
-                "run check as root, with Wazuh 4.4 or later running",
-            );
-        }
-    };
-    let command = "/data/metrics/events/received_breakdown/dropped_breakdown/modules_breakdown/command";
-    match stats.pointer(command).and_then(Value::as_u64) {
-        Some(0) => findings.ok("analysisd", "it has dropped no event of a command wodle since its start"),
-        Some(dropped) => findings.add(
+    match Analysisd::of(wazuh.home(), LOCATION).stats().map(|stats| stats.counters.dropped) {
+        Err(error) => findings.add(
+            Level::Unknown,
+            "analysisd",
+            format!("its counters cannot be read: {error}"),
+            "run check as root, with Wazuh 4.4 or later running",
+        ),
+        Ok(0) => findings.ok("analysisd", "it has dropped no event of a command wodle since its start"),
+        Ok(dropped) => findings.add(
             Level::Error,
             "analysisd",
             format!("it has dropped {dropped} events of command wodles since its start: its queue was full"),
-            "lower wazuh_modules.max_eps, or find what keeps analysisd busy (var/run/wazuh-analysisd.state)",
+            "lower wazuh_modules.max_eps or set output = queue, or find what keeps analysisd busy (var/run/wazuh-analysisd.state)",
         ),
-        None => findings.add(Level::Unknown, "analysisd", "it does not say how many events it dropped", ""),
     }
-}
-
-/// Asks analysisd for its counters: four bytes of length and JSON, both ways.
-fn stats(socket: &Path) -> io::Result<Value> {
-    let mut stream = UnixStream::connect(socket)?;
-    let limit = Some(Duration::from_secs(STATS_S_MAX));
-    stream.set_read_timeout(limit)?;
-    stream.set_write_timeout(limit)?;
-    let request =
-        json!({"version": 1, "origin": {"module": "akamai"}, "command": "getstats", "parameters": {}}).to_string();
-    let length = u32::try_from(request.len()).unwrap_or(0).to_le_bytes();
-    stream.write_all(&[&length[..], request.as_bytes()].concat())?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length) as usize;
-    if length > STATS_BYTES_MAX {
-        return Err(io::Error::other("the answer is too long"));
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer)?;
-    serde_json::from_slice(&answer).map_err(io::Error::from)
 }

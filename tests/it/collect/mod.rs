@@ -3,6 +3,7 @@
 pub mod crash;
 mod delivery;
 mod others;
+mod queue;
 pub mod recovery;
 mod runs;
 pub mod site;

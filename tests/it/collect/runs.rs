@@ -122,11 +122,11 @@ fn a_wrong_global_key_stops_asking_but_not_delivering() {
     let first = numbers(&site.collect().expect(0).events());
     assert!(!first.is_empty() && first.len() < 30);
     let requests = site.akamai.seen().len();
-    site.configure(&format!("{}output = queue\nmax_eps = 100\n", site.akamai.config()));
+    site.configure(&format!("{}output = syslog\nmax_eps = 100\n", site.akamai.config()));
     let ended = site.collect().expect(3);
     assert_eq!(numbers(&ended.events()), (first.len() as u64..30).collect::<Vec<u64>>());
     assert_eq!(notices(&ended.events()), ["config_error"]);
-    assert!(site.log().contains("cannot write to Wazuh's queue socket yet"), "{}", site.log());
+    assert!(site.log().contains("\"syslog\" is not known"), "{}", site.log());
     assert_eq!(site.akamai.seen().len(), requests);
     site.configure(&site.akamai.config());
     assert_eq!(notices(&site.collect().expect(0).events()), ["recovered:config_error"]);

@@ -1,0 +1,85 @@
+//! Where a run's lines go, and when: the wodle above, or analysisd itself. Never fetches.
+
+use std::time::{Duration, Instant};
+
+use super::budget::Budget;
+use super::deliver::Delivering;
+use super::queueing::{Queueing, Until};
+use super::store::Store;
+use crate::files::FileError;
+use crate::handover::Handover;
+
+/// The output of a run.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// stdout, which the wodle forwards.
+    Wodle(Delivering),
+    /// The same while that wodle forwards nothing any more: lines are kept.
+    MuteWodle(Delivering),
+    /// Wazuh's queue socket.
+    Queue(Box<Queueing>),
+}
+
+/// When lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Before anything is fetched: what is pending.
+    Before,
+    /// Between two pages.
+    Between,
+    /// When all is fetched.
+    After,
+}
+
+impl Output {
+    /// Hands over what is pending, as far as this phase of a run has time and the output takes it.
+    pub(super) fn deliver(
+        &mut self,
+        store: &mut Store,
+        phase: Phase,
+        budget: &Budget,
+        started: Instant,
+    ) -> Result<(), FileError> {
+        match self {
+            Self::MuteWodle(_) => Ok(()),
+            Self::Wodle(_) if phase == Phase::Between => Ok(()),
+            Self::Wodle(wodle) => {
+                let reserved = if phase == Phase::Before { budget.last_request() } else { Duration::ZERO };
+                wodle.run(store, budget.lines(reserved.max(started.elapsed())))?;
+                wodle.settle(store)
+            }
+            Self::Queue(queue) => {
+                let (until, deadline) = match phase {
+                    Phase::Before => (Until::Sent, budget.first_lines()),
+                    Phase::Between => (Until::Sent, budget.last_line()),
+                    Phase::After => (Until::Confirmed, budget.last_line()),
+                };
+                queue.run(store, until, started + deadline)
+            }
+        }
+    }
+
+    /// What writes to stdout, where that is the output and somebody reads it.
+    pub(super) fn stdout(&mut self) -> Option<&mut Handover> {
+        match self {
+            Self::Wodle(wodle) => Some(&mut wodle.handover),
+            Self::MuteWodle(_) | Self::Queue(_) => None,
+        }
+    }
+
+    /// Why the output takes nothing, where it should.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Queue(queue) => queue.trouble.clone(),
+            Self::Wodle(_) | Self::MuteWodle(_) => None,
+        }
+    }
+
+    /// How it went, for the log.
+    pub(super) fn summary(&self) -> String {
+        match self {
+            Self::Wodle(wodle) | Self::MuteWodle(wodle) => format!("{} lines handed over", wodle.lines),
+            Self::Queue(queue) => queue.summary().unwrap_or_else(|| "nothing to send".into()),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Lines of the spool → analysisd, straight through its queue socket: as fast as it works them off, none dropped, and each
+//! kept until its counters prove that it arrived. Never removes a line from the spool before that.
+//!
+//! Every 30 ms: ask what analysisd has not taken from its socket, then its counters; `barrier` says from them what has arrived
+//! and what must go again, `pace` how many lines may go now.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::reading::{SpoolLines, has_pending};
+use super::store::Store;
+use crate::analysisd::barrier::{Barriers, Look, Position};
+use crate::analysisd::pace::{self, Allowance, LOOK_MS};
+use crate::analysisd::stats::Stats;
+use crate::analysisd::{Analysisd, Sent};
+use crate::files::FileError;
+use crate::state::delivery::{Delivery, DeliveryFile, QueueRate, Queued};
+
+/// The longest time between two attempts to reach analysisd, in milliseconds; the first comes after a tenth of it.
+const AGAIN_MS_MAX: u64 = 1_000;
+
+/// Time between two looks while nothing is left but to wait for confirmations, in milliseconds.
+const CONFIRM_LOOK_MS: u64 = 100;
+
+/// Looks at the end of a delivery until what was sent is known to have been received: marks are a quarter of a second apart.
+const LAST_LOOKS_MAX: u32 = 20;
+
+/// Time after which a run gives up on an analysisd that neither takes nor confirms anything, in seconds. A restart takes 3, and
+/// a confirmation as long.
+const STALL_S_MAX: u64 = 15;
+
+/// What has to happen before a delivery is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Everything is sent.
+    Sent,
+    /// Everything is confirmed.
+    Confirmed,
+}
+
+/// Sends lines to analysisd.
+#[derive(Debug)]
+pub(super) struct Queueing {
+    analysisd: Analysisd,
+    file: DeliveryFile,
+    record: Delivery,
+    barriers: Barriers,
+    sent: Position,
+    lines: SpoolLines,
+    line: Vec<u8>,
+    /// It was read and found no room.
+    unsent_line: Option<Position>,
+    allowance: Allowance,
+    started: Instant,
+    /// When it last took or confirmed something.
+    moved: Instant,
+    /// Time spent with something to send.
+    busy: Duration,
+    /// Lines taken, repeated ones included, and those confirmed.
+    taken: u64,
+    pub(super) confirmed: u64,
+    /// Why it takes nothing.
+    pub(super) trouble: Option<String>,
+    /// Lines that must go again were told of.
+    told_again: bool,
+}
+
+impl Queueing {
+    /// Goes on where a run before stopped: what analysisd had received then it is only asked to confirm.
+    pub(super) fn new(
+        analysisd: Analysisd,
+        file: DeliveryFile,
+        record: Delivery,
+        lines_per_s_max: Option<u64>,
+        started: Instant,
+    ) -> Self {
+        let confirmed = Position { lines: 0, to: record.delivered };
+        let counters = record.queued.map(|queued| queued.counters);
+        let received = record.queued.map(|queued| queued.received).filter(|to| *to != record.delivered);
+        // Lines in doubt count as one: it makes a mark behind them.
+        let sent = received.map_or(confirmed, |to| Position { lines: 1, to });
+        Self {
+            analysisd,
+            file,
+            record,
+            barriers: Barriers::new(confirmed, counters),
+            sent,
+            lines: SpoolLines::default(),
+            line: Vec::new(),
+            unsent_line: None,
+            allowance: Allowance::new(lines_per_s_max),
+            started,
+            moved: Instant::now(),
+            busy: Duration::ZERO,
+            taken: 0,
+            confirmed: 0,
+            trouble: None,
+            told_again: false,
+        }
+    }
+
+    /// Sends what is pending until all of it is sent or confirmed, `deadline` comes, or analysisd does not move any more.
+    pub(super) fn run(&mut self, store: &mut Store, until: Until, deadline: Instant) -> Result<(), FileError> {
+        for line in std::mem::take(&mut store.direct) {
+            self.send_direct(&line);
+        }
+        self.lines.reset();
+        self.unsent_line = None;
+        if self.trouble.is_none() {
+            self.moved = Instant::now();
+        }
+        let mut wait = Duration::from_millis(AGAIN_MS_MAX / 10);
+        loop {
+            let pending = has_pending(&store.spool, &self.sent.to);
+            let unconfirmed = self.sent.lines > self.barriers.confirmed().lines;
+            let now = Instant::now();
+            if now >= deadline || (!pending && (until == Until::Sent || !unconfirmed)) {
+                return self.leave(store);
+            }
+            let pause = match self.step(store, true) {
+                Ok(()) => {
+                    wait = Duration::from_millis(AGAIN_MS_MAX / 10);
+                    if self.trouble.take().is_some() {
+                        self.moved = now;
+                    }
+                    Duration::from_millis(if pending { LOOK_MS } else { CONFIRM_LOOK_MS })
+                }
+                Err(Failure::File(error)) => {
+                    self.save(store);
+                    return Err(error);
+                }
+                Err(Failure::Analysisd(error)) => {
+                    if self.trouble.is_none() {
+                        log::warn!("{error}; lines are kept");
+                    }
+                    self.trouble = Some(error);
+                    let longer = (wait * 2).min(Duration::from_millis(AGAIN_MS_MAX));
+                    std::mem::replace(&mut wait, longer)
+                }
+            };
+            if now.duration_since(self.moved).as_secs() >= STALL_S_MAX {
+                self.trouble.get_or_insert_with(|| format!("analysisd has moved nothing for {STALL_S_MAX} s"));
+                return self.leave(store);
+            }
+            if pending {
+                self.busy += now.elapsed().max(pause);
+            }
+            thread::sleep(pause.saturating_sub(now.elapsed()));
+        }
+    }
+
+    /// How it went, for the log; none if there was nothing to do.
+    pub(super) fn summary(&self) -> Option<String> {
+        let rate = self.record.queue_rate.filter(|_| self.taken > 0 || self.confirmed > 0)?;
+        Some(format!(
+            "analysisd took {} lines ({} a second), {} unconfirmed, {} dropped since its start",
+            self.taken, rate.lines_per_s, rate.unconfirmed, rate.dropped
+        ))
+    }
+
+    /// One look, and the lines that may go then.
+    fn step(&mut self, store: &mut Store, sends: bool) -> Result<(), Failure> {
+        if self.analysisd.connect().map_err(|error| Failure::Analysisd(error.to_string()))? {
+            log::debug!("connected to Wazuh's queue");
+        }
+        let unread = self.analysisd.unread_bytes().map_err(|error| Failure::Analysisd(error.to_string()))?;
+        let stats = self.analysisd.stats().map_err(|error| Failure::Analysisd(error.to_string()))?;
+        let now = self.started.elapsed();
+        let look = self.barriers.look(now, unread, self.sent, &stats);
+        self.take_note(store, look).map_err(Failure::File)?;
+        let own = self.sent.lines.saturating_sub(self.barriers.processed_lines());
+        let lines = if sends { pace::lines(&stats, unread, own).min(self.allowance.lines(now)) } else { 0 };
+        let sent = self.send(store, lines)?;
+        self.allowance.sent(sent);
+        self.note_rate(&stats);
+        Ok(())
+    }
+
+    fn take_note(&mut self, store: &mut Store, look: Look) -> Result<(), FileError> {
+        if let Some(position) = look.back_to.filter(|position| position.lines < self.sent.lines) {
+            self.go_back(position, "analysisd was restarted or had to drop events");
+        }
+        if let Some(position) = look.confirmed {
+            self.moved = Instant::now();
+            self.confirmed += position.lines.saturating_sub(self.confirmed);
+            self.record.delivered = position.to;
+            // First the room, then the record: a record that is behind repeats nothing of what is no longer there.
+            store.spool.remove_delivered(&self.record.delivered)?;
+            self.save(store);
+        }
+        Ok(())
+    }
+
+    /// Sends up to so many lines; returns how many it took.
+    fn send(&mut self, store: &Store, lines_max: u64) -> Result<u64, Failure> {
+        let mut count = 0;
+        while count < lines_max {
+            let next = match self.unsent_line.take() {
+                Some(next) => next,
+                None => {
+                    let mut to = self.sent.to;
+                    if !self.lines.next(&store.spool, &mut to, &mut self.line).map_err(Failure::File)? {
+                        self.sent.to = to;
+                        break;
+                    }
+                    Position { lines: self.sent.lines + 1, to }
+                }
+            };
+            match self.analysisd.send(&self.line) {
+                Ok(Sent::Taken) => {
+                    self.sent = next;
+                    count += 1;
+                }
+                Ok(Sent::NoRoom) => {
+                    self.unsent_line = Some(next);
+                    break;
+                }
+                Err(error) => {
+                    self.taken += count;
+                    let position = self.barriers.disconnected();
+                    self.go_back(position, "the connection to Wazuh's queue was lost");
+                    return Err(Failure::Analysisd(format!("cannot send to Wazuh's queue: {error}")));
+                }
+            }
+        }
+        if count > 0 {
+            self.moved = Instant::now();
+            self.taken += count;
+        }
+        Ok(count)
+    }
+
+    fn go_back(&mut self, position: Position, why: &str) {
+        let lines = self.sent.lines.saturating_sub(position.lines);
+        if lines > 0 && !self.told_again {
+            log::warn!("{why}: {lines} lines that may not have arrived are sent again");
+            self.told_again = true;
+        }
+        self.sent = position;
+        self.unsent_line = None;
+        self.lines.reset();
+    }
+
+    /// A line that could not be spooled: once, as it is.
+    fn send_direct(&mut self, line: &str) {
+        let sent = self.analysisd.connect().and_then(|_| self.analysisd.send(line.as_bytes()));
+        if !matches!(sent, Ok(Sent::Taken)) {
+            log::error!("a collector event could neither be kept nor sent: {}", line.trim_end());
+        }
+    }
+
+    /// What the next run has to know: first of all that analysisd has received everything that was sent.
+    fn leave(&mut self, store: &mut Store) -> Result<(), FileError> {
+        let mut looks = LAST_LOOKS_MAX;
+        while looks > 0 && self.trouble.is_none() && self.barriers.received().0.lines < self.sent.lines {
+            looks -= 1;
+            match self.step(store, false) {
+                Ok(()) => thread::sleep(Duration::from_millis(LOOK_MS)),
+                Err(Failure::File(error)) => return Err(error),
+                Err(Failure::Analysisd(error)) => self.trouble = Some(error),
+            }
+        }
+        let before = self.record.clone();
+        self.note_unconfirmed();
+        if self.record != before {
+            self.save(store);
+        }
+        Ok(())
+    }
+
+    fn note_unconfirmed(&mut self) {
+        let (received, counters) = self.barriers.received();
+        self.record.queued = counters.map(|counters| Queued { received: received.to, counters });
+        if let Some(rate) = &mut self.record.queue_rate {
+            rate.unconfirmed = self.sent.lines.saturating_sub(self.barriers.confirmed().lines);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn note_rate(&mut self, stats: &Stats) {
+        let lines_per_s = match self.busy.as_secs_f64() {
+            seconds if seconds > 0.0 => (self.taken as f64 / seconds) as u64,
+            _ => self.record.queue_rate.map_or(0, |rate| rate.lines_per_s),
+        };
+        let unconfirmed = self.record.queue_rate.map_or(0, |rate| rate.unconfirmed);
+        self.record.queue_rate = Some(QueueRate { lines_per_s, unconfirmed, dropped: stats.counters.dropped });
+    }
+
+    /// A record that cannot be saved is no reason to keep lines back: they come again then.
+    fn save(&mut self, store: &Store) {
+        self.note_unconfirmed();
+        if let Err(error) = store.save(|| self.file.save(&self.record)) {
+            log::error!("{error}; what is sent now may come again");
+        }
+    }
+}
+
+/// Why a step failed.
+enum Failure {
+    File(FileError),
+    Analysisd(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Analysisd(error.to_string())
+    }
+}

@@ -1,0 +1,182 @@
+//! What happens inside analysisd, in time that the caller keeps: three queues, threads between them that have events in hand,
+//! counters, and a file that is flushed every second. Knows no socket and no clock.
+//!
+//! As observed on a real 4.14.9: an event that finds the input queue full is dropped and counted; the decoders stop when the
+//! queue before the rules is full; a stop or kill throws away all that is not flushed.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+/// Elements that a queue of analysisd takes.
+pub const QUEUE_MAX: usize = 16_383;
+
+/// Threads between two queues: each has one event in hand.
+const THREADS: usize = 2;
+
+/// Events that the decoders take in a millisecond.
+const DECODED_PER_MS: usize = 100;
+
+/// Milliseconds between two flushes of the file.
+const FLUSH_MS: u64 = 1_000;
+
+/// The location of our lines, as in front of them.
+const OURS: &str = "1:command_akamai_siem:";
+
+/// An event: one of ours with its line, or one of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Event {
+    Ours(String),
+    Foreign,
+}
+
+/// One analysisd, over its restarts.
+#[derive(Debug)]
+pub struct Machine {
+    /// Events that the rules take in a second.
+    pub per_s: f64,
+    /// Our lines in alerts.json, in order; empty where they are only counted.
+    pub file: Vec<String>,
+    /// How many of ours have been written to it.
+    pub written_lines: u64,
+    /// Whether lines are kept in `file`.
+    pub keeps_lines: bool,
+    /// Milliseconds from the first of our lines that the rules saw to the last.
+    pub busy_ms: u64,
+    /// Our lines dropped, over all lives.
+    pub dropped_ours: u64,
+    life: Life,
+}
+
+/// What ends with the process.
+#[derive(Debug, Default)]
+struct Life {
+    started_s: i64,
+    ms: u64,
+    input: VecDeque<Event>,
+    decoding: Vec<Event>,
+    rules: VecDeque<Event>,
+    matching: Vec<Event>,
+    alerts: VecDeque<Event>,
+    writing: Vec<Event>,
+    unflushed: Vec<Event>,
+    carry: f64,
+    first_ms: Option<u64>,
+    decoded: u64,
+    processed: u64,
+    written: u64,
+    dropped: u64,
+    dropped_others: u64,
+}
+
+impl Machine {
+    /// One that starts now.
+    pub fn new(per_s: f64, started_s: i64) -> Self {
+        let life = Life { started_s, ..Life::default() };
+        Self { per_s, file: Vec::new(), written_lines: 0, keeps_lines: true, busy_ms: 0, dropped_ours: 0, life }
+    }
+
+    /// It is killed, and starts again at this time.
+    pub fn restart(&mut self, started_s: i64) {
+        self.life = Life { started_s, ..Life::default() };
+    }
+
+    /// Its receiver takes a message from the socket.
+    pub fn receive(&mut self, message: &str) {
+        let event = message.strip_prefix(OURS).map_or(Event::Foreign, |line| Event::Ours(line.to_owned()));
+        if self.life.input.len() < QUEUE_MAX {
+            self.life.input.push_back(event);
+        } else if message.starts_with("1:command_") {
+            self.life.dropped += 1;
+            self.dropped_ours += u64::from(event != Event::Foreign);
+        } else {
+            self.life.dropped_others += 1;
+        }
+    }
+
+    /// A millisecond passes.
+    pub fn tick(&mut self) {
+        let life = &mut self.life;
+        life.ms += 1;
+        life.unflushed.append(&mut life.writing);
+        while let Some(event) = life.alerts.pop_front() {
+            life.written += 1;
+            // The writer has one in hand.
+            life.unflushed.append(&mut life.writing);
+            life.writing.push(event);
+        }
+        life.alerts.extend(life.matching.drain(..));
+        life.carry = (life.carry + self.per_s / 1_000.0).min((self.per_s / 1_000.0).max(1.0) + 1.0);
+        while life.carry >= 1.0
+            && let Some(event) = life.rules.pop_front()
+        {
+            life.carry -= 1.0;
+            life.processed += 1;
+            if let Event::Ours(_) = event {
+                let first_ms = *life.first_ms.get_or_insert(life.ms);
+                self.busy_ms = life.ms - first_ms;
+            }
+            life.matching.push(event);
+            if life.matching.len() > THREADS {
+                life.alerts.push_back(life.matching.remove(0));
+            }
+        }
+        while !life.decoding.is_empty() && life.rules.len() < QUEUE_MAX {
+            life.rules.push_back(life.decoding.remove(0));
+        }
+        let mut decoded = 0;
+        while decoded < DECODED_PER_MS && !life.input.is_empty() && life.rules.len() + life.decoding.len() < QUEUE_MAX {
+            let Some(event) = life.input.pop_front() else { break };
+            life.decoded += 1;
+            decoded += 1;
+            life.decoding.push(event);
+            // All but what the threads have in hand is passed on at once.
+            if life.decoding.len() > THREADS {
+                life.rules.push_back(life.decoding.remove(0));
+            }
+        }
+        if life.ms.is_multiple_of(FLUSH_MS) {
+            for event in std::mem::take(&mut life.unflushed) {
+                if let Event::Ours(line) = event {
+                    self.written_lines += 1;
+                    if self.keeps_lines {
+                        self.file.push(line);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Room in the input queue.
+    pub fn room(&self) -> usize {
+        QUEUE_MAX - self.life.input.len()
+    }
+
+    /// Its answer to `getstats`.
+    pub fn stats(&self) -> Value {
+        let life = &self.life;
+        let queue = |elements: usize| {
+            // A 32-bit float, as the real one.
+            #[allow(clippy::cast_possible_truncation)]
+            let usage = (elements as f64 / QUEUE_MAX as f64) as f32;
+            json!({"size": QUEUE_MAX + 1, "usage": usage})
+        };
+        let breakdown = |ours: u64, others: u64| {
+            json!({"agent": 0, "dbsync": 3, "syslog": 0, "modules_breakdown": {
+                "command": ours, "syscheck": 5, "logcollector_breakdown": {"others": others, "eventchannel": 0}}})
+        };
+        json!({"error": 0, "message": "ok", "data": {"uptime": life.started_s, "name": "wazuh-analysisd", "metrics": {
+            "bytes": {"received": 0},
+            "events": {
+                "processed": life.processed,
+                "received": life.decoded + life.dropped + life.dropped_others,
+                "received_breakdown": {
+                    "decoded_breakdown": breakdown(life.decoded, 0),
+                    "dropped_breakdown": breakdown(life.dropped, life.dropped_others)},
+                "written_breakdown": {"alerts": life.written, "archives": 0}},
+            "queues": {
+                "others": queue(life.input.len()),
+                "processed": queue(life.rules.len()),
+                "alerts": queue(life.alerts.len())}}}})
+    }
+}

@@ -1,0 +1,258 @@
+//! Pace and confirmation against the inside of a loopback analysisd in made-up time: whatever happens to it, every line is
+//! delivered, and it drops none of ours unless somebody else fills its queue.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use wazuh_akamai::analysisd::barrier::{Barriers, Position};
+use wazuh_akamai::analysisd::pace::{self, LOOK_MS};
+use wazuh_akamai::analysisd::stats::{self, Counters};
+use wazuh_akamai::state::delivery::{Mark, Progress};
+
+use crate::analysisd::machine::Machine;
+
+/// What happens at some time.
+#[derive(Clone, Copy, Debug)]
+enum Incident {
+    /// It works off so many events a second from now on.
+    Pace(u32),
+    /// It is killed and starts again at once.
+    Restart,
+    /// It hangs for so many milliseconds.
+    Hang(u16),
+    /// Somebody else sends so many messages at once.
+    Flood(u16),
+    /// Somebody else sends so many messages in every millisecond from now on.
+    Others(u8),
+    /// We are killed: what was not saved is not known to the next run.
+    Killed,
+}
+
+/// The sender of a run, in made-up time: the loop of `collector::queueing`, with a number for each line of the spool.
+struct Sender {
+    barriers: Barriers,
+    sent: Position,
+    /// Lines confirmed, and the record of the last confirmation.
+    confirmed: u64,
+    saved: (u64, Option<(u64, Counters)>),
+}
+
+struct World {
+    machine: Machine,
+    /// The receiver's kernel queue, as on hosts with the default.
+    kernel: VecDeque<String>,
+    ms: u64,
+    started_s: i64,
+    hangs_until: u64,
+    others: u8,
+}
+
+const KERNEL_MAX: usize = 11;
+
+/// A place in the spool that stands for so many lines.
+fn place(lines: u64) -> Progress {
+    Progress { events: Mark { segment: 1, byte: lines }, ..Progress::default() }
+}
+
+impl Sender {
+    fn new(confirmed: u64, queued: Option<(u64, Counters)>) -> Self {
+        let from = Position { lines: 0, to: place(confirmed) };
+        let sent = queued.filter(|(received, _)| *received > confirmed);
+        let sent = sent.map_or(from, |(received, _)| Position { lines: 1, to: place(received) });
+        let barriers = Barriers::new(from, queued.map(|(_, counters)| counters));
+        Self { barriers, sent, confirmed, saved: (confirmed, queued) }
+    }
+
+    fn step(&mut self, world: &mut World, total: u64) {
+        if world.ms < world.hangs_until {
+            return;
+        }
+        let unread = world.kernel.len() as u64;
+        let stats = stats::parse(world.machine.stats().to_string().as_bytes()).unwrap().unwrap();
+        let look = self.barriers.look(Duration::from_millis(world.ms), unread, self.sent, &stats);
+        if let Some(position) = look.back_to.filter(|position| position.lines < self.sent.lines) {
+            self.sent = position;
+        }
+        if let Some(position) = look.confirmed {
+            self.confirmed = position.to.events.byte;
+            let (received, counters) = self.barriers.received();
+            self.saved = (self.confirmed, counters.map(|counters| (received.to.events.byte, counters)));
+        }
+        let own = self.sent.lines.saturating_sub(self.barriers.processed_lines());
+        for _ in 0..pace::lines(&stats, unread, own) {
+            let next = self.sent.to.events.byte;
+            if next == total || !world.send(format!("1:command_akamai_siem:{next}")) {
+                break;
+            }
+            self.sent = Position { lines: self.sent.lines + 1, to: place(next + 1) };
+        }
+    }
+}
+
+impl World {
+    fn new(per_s: u32) -> Self {
+        let machine = Machine::new(f64::from(per_s), 1);
+        Self { machine, kernel: VecDeque::new(), ms: 0, started_s: 1, hangs_until: 0, others: 0 }
+    }
+
+    /// Whether there was room; a sender that waits is one whose receiver takes something meanwhile.
+    fn send(&mut self, message: String) -> bool {
+        if self.kernel.len() >= KERNEL_MAX {
+            if self.ms < self.hangs_until {
+                return false;
+            }
+            self.receive();
+        }
+        self.kernel.push_back(message);
+        true
+    }
+
+    fn receive(&mut self) {
+        while let Some(message) = self.kernel.pop_front() {
+            self.machine.receive(&message);
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ms += 1;
+        if self.ms < self.hangs_until {
+            return;
+        }
+        for _ in 0..self.others {
+            self.machine.receive("1:/var/log/other:x");
+        }
+        self.receive();
+        self.machine.tick();
+    }
+
+    fn happens(&mut self, incident: Incident, sender: &mut Sender) {
+        match incident {
+            Incident::Pace(per_s) => self.machine.per_s = f64::from(per_s),
+            Incident::Restart => {
+                self.kernel.clear();
+                self.started_s += 3;
+                self.machine.restart(self.started_s);
+                // The next message on the old connection is refused.
+                sender.sent = sender.barriers.disconnected();
+            }
+            Incident::Hang(ms) => self.hangs_until = self.ms + u64::from(ms),
+            Incident::Flood(messages) => {
+                for _ in 0..messages {
+                    self.machine.receive("1:command_other:x");
+                }
+            }
+            Incident::Others(per_ms) => self.others = per_ms,
+            Incident::Killed => *sender = Sender::new(sender.saved.0, sender.saved.1),
+        }
+    }
+}
+
+/// Runs until all lines are confirmed; returns the numbers that arrived, in order, and how many of ours were dropped.
+fn deliver(per_s: u32, total: u64, incidents: &[(u16, Incident)]) -> (Vec<u64>, u64) {
+    let mut world = World::new(per_s);
+    let mut sender = Sender::new(0, None);
+    let mut coming = incidents.to_vec();
+    coming.sort_by_key(|(at, _)| *at);
+    let mut coming = VecDeque::from(coming);
+    while sender.confirmed < total || !coming.is_empty() {
+        assert!(world.ms < 300_000, "{} of {total} confirmed, {} sent", sender.confirmed, sender.sent.to.events.byte);
+        while let Some((at, incident)) = coming.front().copied()
+            && u64::from(at) <= world.ms
+        {
+            coming.pop_front();
+            world.happens(incident, &mut sender);
+            if coming.is_empty() {
+                // An overload that never ends would leave no room for ours for ever.
+                world.others = 0;
+                world.machine.per_s = world.machine.per_s.max(1_000.0);
+            }
+        }
+        world.tick();
+        if world.ms.is_multiple_of(LOOK_MS) {
+            sender.step(&mut world, total);
+        }
+    }
+    let file = world.machine.file.iter().map(|line| line.parse().unwrap()).collect();
+    (file, world.machine.dropped_ours)
+}
+
+fn assert_all_arrived(arrived: &[u64], total: u64) {
+    let arrived: HashSet<u64> = arrived.iter().copied().collect();
+    let missing: Vec<u64> = (0..total).filter(|number| !arrived.contains(number)).collect();
+    assert!(missing.is_empty(), "{} missing: {:?}", missing.len(), &missing[..missing.len().min(10)]);
+}
+
+fn incident() -> impl Strategy<Value = Incident> {
+    prop_oneof![
+        (50..12_000_u32).prop_map(Incident::Pace),
+        Just(Incident::Restart),
+        (1..5_000_u16).prop_map(Incident::Hang),
+        (1..20_000_u16).prop_map(Incident::Flood),
+        (0..2_u8).prop_map(Incident::Others),
+        Just(Incident::Killed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn whatever_happens_every_line_is_delivered(
+        per_s in 300..12_000_u32,
+        total in 1..12_000_u64,
+        incidents in proptest::collection::vec((0..20_000_u16, incident()), 0..8),
+    ) {
+        let (arrived, dropped) = deliver(per_s, total, &incidents);
+        assert_all_arrived(&arrived, total);
+        // Only a flood can fill the queue.
+        let floods = incidents.iter().any(|(_, incident)| matches!(incident, Incident::Flood(_)));
+        prop_assert!(floods || dropped == 0, "{dropped} dropped");
+    }
+
+    #[test]
+    fn while_nothing_happens_every_line_arrives_once_and_in_order(per_s in 100..12_000_u32, total in 1..20_000_u64) {
+        let (arrived, dropped) = deliver(per_s, total, &[]);
+        prop_assert_eq!(dropped, 0);
+        prop_assert!(arrived.iter().copied().eq(0..total));
+    }
+}
+
+#[test]
+fn what_was_dropped_is_sent_again_from_before_it() {
+    // The queue is filled by somebody else right behind a look, while ours are on their way: what was sent since the mark
+    // before is in doubt, and only what is sent after going back may be marked again.
+    let mut dropped_in_all = 0;
+    for at in (2_010..4_000).step_by(90) {
+        let (arrived, dropped) = deliver(3_000, 9_000, &[(at, Incident::Flood(40_000))]);
+        assert_all_arrived(&arrived, 9_000);
+        dropped_in_all += dropped;
+    }
+    assert!(dropped_in_all > 0, "{dropped_in_all}");
+}
+
+#[test]
+fn what_waits_behind_others_is_not_confirmed_before_it_is_through() {
+    // Both queues are nearly full of other events when ours come, and all of it is lost later.
+    for at in (2_500..18_000).step_by(500) {
+        let incidents = [(300, Incident::Flood(24_000)), (at, Incident::Restart)];
+        let (arrived, _) = deliver(3_000, 4_000, &incidents);
+        assert_all_arrived(&arrived, 4_000);
+    }
+}
+
+#[test]
+fn it_keeps_a_drain_of_any_rate_busy() {
+    for per_s in [100, 1_000, 10_000_u32] {
+        let mut world = World::new(per_s);
+        let mut sender = Sender::new(0, None);
+        while world.ms < 20_000 {
+            world.tick();
+            if world.ms.is_multiple_of(LOOK_MS) {
+                sender.step(&mut world, u64::MAX);
+            }
+        }
+        let written = world.machine.written_lines;
+        assert!(written >= u64::from(per_s) * 20 * 94 / 100, "{per_s}: {written}");
+    }
+}
