@@ -92,4 +92,29 @@ mod tests {
         let long = Notice::began("", Condition::Backlog, &"x".repeat(10_000)).line();
         assert!(long.len() < 1_200 && !long.contains("source"), "{long}");
     }
+
+    #[test]
+    fn the_notices_of_the_test_data_are_ones_that_it_writes() {
+        let cases = include_str!("../../tests/data/rules/cases.ndjson").lines();
+        let mut checked = 0;
+        for case in cases.map(|case| serde_json::from_str::<Value>(case).unwrap_or_default()) {
+            let Some(event) = case.get("event") else { continue };
+            let text = |name: &str| event["akamai"]["collector"][name].as_str().map(str::to_owned);
+            let word = |name: &str| text(name).map(|word| &*word.leak());
+            let seconds = |name: &str| text(name).and_then(|text| text.parse().ok());
+            let time = |name: &str| text(name)?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+            let notice = Notice {
+                source: event["akamai"]["source"].as_str().unwrap_or_default().to_owned(),
+                event: word("event").unwrap_or_default(),
+                error: text("error"),
+                span: time("to").map(|to| (time("from"), to)),
+                of: word("of"),
+                lag_s: seconds("lag_seconds"),
+                skew_s: seconds("skew_seconds"),
+            };
+            assert_eq!(serde_json::from_str::<Value>(&notice.line()).ok().as_ref(), Some(event));
+            checked += 1;
+        }
+        assert!(checked >= 12);
+    }
 }

@@ -18,6 +18,8 @@ mod check;
 mod collect;
 /// `configure`.
 mod configure;
+/// `etc/dashboard`.
+mod dashboard;
 /// `decode` and hostile lines.
 mod decode;
 /// Akamai lines against decodings that were made independently.

@@ -10,17 +10,17 @@ use wazuh_akamai::install::RULES;
 use wazuh_akamai::ossec::scan::{Document, scan};
 use wazuh_akamai::siem::event::{Bursts, EventDecoder, EventSettings};
 
-struct Rule {
-    id: u32,
-    level: u32,
+pub struct Rule {
+    pub id: u32,
+    pub level: u32,
     noalert: bool,
     parents: Vec<u32>,
     /// Name, pattern.
     fields: Vec<(String, String)>,
     status: bool,
     list: bool,
-    description: String,
-    groups: String,
+    pub description: String,
+    pub groups: String,
 }
 
 fn data(name: &str) -> PathBuf {
@@ -35,7 +35,7 @@ fn attribute(document: &Document, element: usize, name: &str) -> Option<String> 
         .map(|(_, value)| value.to_owned())
 }
 
-fn rules() -> Vec<Rule> {
+pub fn rules() -> Vec<Rule> {
     let text = RULES.as_bytes();
     let document = scan(text).unwrap();
     let (group, _) = document.children(text, None, "group").next().unwrap();
@@ -83,7 +83,7 @@ impl Rule {
 }
 
 /// The rule that alerts: among siblings level 0 is tried first, then from the highest level down; the deepest match counts.
-fn alerting(rules: &[Rule], event: &Value) -> Option<u32> {
+pub fn alerting(rules: &[Rule], event: &Value) -> Option<u32> {
     fn descend(rules: &[Rule], parent: u32, event: &Value) -> Option<u32> {
         let mut children: Vec<&Rule> = rules.iter().filter(|rule| rule.parents.contains(&parent)).collect();
         children.sort_by_key(|rule| if rule.level == 0 { 0 } else { 100 - rule.level });
@@ -96,7 +96,7 @@ fn alerting(rules: &[Rule], event: &Value) -> Option<u32> {
 }
 
 /// Each case: the rule, its level, and the event that must reach it.
-fn cases() -> Vec<(u32, u32, Value)> {
+pub fn cases() -> Vec<(u32, u32, Value)> {
     let text = fs::read_to_string(data("cases.ndjson")).unwrap();
     let cases = text.lines().map(|case| {
         let case: Value = serde_json::from_str(case).unwrap();
