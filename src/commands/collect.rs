@@ -18,8 +18,8 @@ use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output
 use crate::exit::Exit;
 use crate::handover::{Handover, LineGuard};
 use crate::install::Home;
-use crate::state::StateFolder;
 use crate::state::health::Condition;
+use crate::state::{StateFolder, StateLock};
 use crate::wazuh::Wazuh;
 use crate::wodle::{Parent, SocketId};
 use crate::{logger, privileges};
@@ -81,17 +81,9 @@ pub fn run(cli: &Cli) -> Exit {
     let guard = LineGuard::default();
     end_on_signal(guard.clone(), Exit::Done);
     end_when_late(guard.clone(), budget.watchdog().saturating_sub(started.elapsed()));
-    let _lock = match state.try_lock() {
-        Ok(Some(lock)) => lock,
-        Ok(None) => {
-            log::info!("another one is running; this one has nothing to do");
-            return Exit::Done;
-        }
-        Err(error) => {
-            log::error!("{error}");
-            tell_directly(Condition::Backlog, &error.to_string());
-            return Exit::Local;
-        }
+    let _lock = match lock(&state) {
+        Ok(lock) => lock,
+        Err(exit) => return exit,
     };
     let spool_bytes_max = config.global.spool_bytes_max;
     let handover = Handover::new(guard);
@@ -110,6 +102,22 @@ pub fn run(cli: &Cli) -> Exit {
         started,
         handover,
     })
+}
+
+/// The lock of the state folder, or how to end where there is none to be had.
+fn lock(state: &StateFolder) -> Result<StateLock, Exit> {
+    match state.try_lock() {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => {
+            log::info!("another one is running; this one has nothing to do");
+            Err(Exit::Done)
+        }
+        Err(error) => {
+            log::error!("{error}");
+            tell_directly(Condition::Backlog, &error.to_string());
+            Err(Exit::Local)
+        }
+    }
 }
 
 /// The log of runs that nobody watches. Where it cannot be opened there is none: stderr belongs to Wazuh.
