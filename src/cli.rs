@@ -17,7 +17,7 @@ pub struct Cli {
     /// Say more on stderr (twice: still more)
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say nothing but errors
+    /// Say nothing but errors; install and uninstall: one line
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// What to do
@@ -218,6 +218,13 @@ pub struct ConfigureArgs {
     /// Save without asking Akamai
     #[arg(long)]
     pub no_test: bool,
+    /// For packages: fill in from the environment what is not filled in yet; ask nobody, try nothing
+    ///
+    /// Where there is no configuration the template is put there. What is filled in already stays.
+    #[arg(long, conflicts_with_all = [
+        "source", "host", "config_id", "client_token", "client_secret_file", "edgerc", "no_test",
+    ])]
+    pub unattended: bool,
 }
 
 /// Flags of `check`.

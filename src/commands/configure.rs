@@ -24,6 +24,9 @@ const TRIED_S: i64 = 10;
 /// Bytes of a file that holds one secret.
 const SECRET_BYTES_MAX: usize = 4 << 10;
 
+/// The section that is written unless another one is named.
+const SECTION: &str = "default";
+
 /// The values, in the order of the template: key, variable, question, and whether it is a secret.
 const VALUES: [(&str, &str, &str, bool); 5] = [
     ("host", "AKAMAI_HOST", "host (akab-….luna.akamaiapis.net)", false),
@@ -36,15 +39,19 @@ const VALUES: [(&str, &str, &str, bool); 5] = [
 /// Runs the command.
 pub fn run(cli: &Cli, args: &ConfigureArgs) -> Exit {
     let file = cli.config_file();
-    let section = args.source.as_deref().unwrap_or("default");
+    let section = args.source.as_deref().unwrap_or(SECTION);
     let before = match fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => TEMPLATE.to_owned(),
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             log::error!("cannot read {}: {error}", file.display());
             return Exit::Local;
         }
     };
+    if args.unattended {
+        return fill_in(&file, before.as_deref()).map_or_else(|exit| exit, |()| Exit::Done);
+    }
+    let before = before.unwrap_or_else(|| TEMPLATE.to_owned());
     let values = match values(args, &before, section) {
         Ok(values) => values,
         Err(problem) => {
@@ -64,6 +71,42 @@ pub fn run(cli: &Cli, args: &ConfigureArgs) -> Exit {
         Ok(()) => Exit::Done,
         Err(exit) => exit,
     }
+}
+
+/// Puts the template where there is no configuration, and into its first section what the environment gives and the file has
+/// not; what is filled in already stays.
+fn fill_in(file: &Path, before: Option<&str>) -> Result<(), Exit> {
+    let text = before.unwrap_or(TEMPLATE);
+    let parsed = config::parse_beside(file, text);
+    let state = parsed.sources.iter().find(|entry| entry.name == SECTION).map(|entry| &entry.state);
+    let mut values = Vec::new();
+    if let Some(SourceState::NotConfigured(open)) = state {
+        for (key, variable, ..) in VALUES {
+            let given = std::env::var(variable).unwrap_or_default().trim().to_owned();
+            if given.contains(['\n', '\r']) {
+                log::error!("{variable} must be one line");
+            } else if !given.is_empty() && open.contains(&key) {
+                values.push((key, given));
+            }
+        }
+    }
+    let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut filled = if pairs.is_empty() { text.to_owned() } else { config::with_values(text, SECTION, &pairs, &[]) };
+    let mut accepted = Ok(());
+    for entry in config::parse_beside(file, &filled).sources.iter().filter(|entry| entry.name == SECTION) {
+        if let SourceState::Invalid(errors) = &entry.state
+            && !pairs.is_empty()
+        {
+            super::log_errors(errors);
+            log::error!("what AKAMAI_* variables hold was not saved");
+            text.clone_into(&mut filled);
+            accepted = Err(Exit::Config);
+        }
+    }
+    if before != Some(&filled) {
+        write(file, &filled)?;
+    }
+    accepted
 }
 
 /// The values that are given, each from the first place that has it: flag, environment, prompt.
@@ -152,6 +195,10 @@ fn save(file: &Path, text: &str, config: &Config, section: &str, no_test: bool) 
         }
         log::info!("Akamai accepts the credentials");
     }
+    write(file, text)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Exit> {
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| {

@@ -4,25 +4,34 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{Cli, InstallArgs};
-use crate::config;
+use crate::config::{self, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::install::{self, Home, HomeError, InstallError, Options, Report};
+use crate::install::{
+    self, Finding, Home, HomeError, InstallError, Kind, Options, Report, look_at_block, look_at_rules,
+};
+use crate::wazuh::Wazuh;
 
 /// Runs `install`.
 pub fn install(cli: &Cli, args: &InstallArgs) -> Exit {
-    run(cli, args, install::install)
+    run(cli, args, Direction::In)
 }
 
 /// Runs `uninstall`.
 pub fn uninstall(cli: &Cli, args: &InstallArgs) -> Exit {
-    run(cli, args, install::uninstall)
+    run(cli, args, Direction::Out)
 }
 
-fn run(cli: &Cli, args: &InstallArgs, act: impl Fn(&Home, &Options) -> Result<Report, InstallError>) -> Exit {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+}
+
+fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     if is_set("WAZUH_AKAMAI_NO_INSTALL") {
         log::info!("WAZUH_AKAMAI_NO_INSTALL is set: nothing was changed");
-        return Exit::Done;
+        return show_line(cli, "WAZUH_AKAMAI_NO_INSTALL is set: Wazuh was left as it is");
     }
     let root = args.root.clone().unwrap_or_else(|| "/".into());
     let config = cli.config_file();
@@ -34,14 +43,40 @@ fn run(cli: &Cli, args: &InstallArgs, act: impl Fn(&Home, &Options) -> Result<Re
             log::error!("{error}");
             return Exit::Local;
         }
+        Err(HomeError::None(folder)) if direction == Direction::Out && !args.dry_run => return clear(cli, &folder),
         Err(error @ (HomeError::None(_) | HomeError::Version { .. })) => {
             log::info!("{error}");
-            return Exit::Done;
+            return show_line(cli, &error.to_string());
         }
     };
     let options = Options { root, config, dry_run: args.dry_run, no_restart: is_set("WAZUH_AKAMAI_NO_RESTART") };
-    match act(&home, &options) {
-        Ok(report) => show(&report),
+    let done = match direction {
+        Direction::In => install::install(&home, &options),
+        Direction::Out => install::uninstall(&home, &options),
+    };
+    match done {
+        Ok(report) if cli.quiet => show_line(cli, &summary(&home, &options, &report, direction)),
+        Ok(report) => show(&report.lines.iter().map(|line| format!("{line}\n")).collect::<String>()),
+        Err(error) => {
+            log::error!("{error}");
+            let (what, command) = match direction {
+                Direction::In => ("the Wazuh side is not set up", "install"),
+                Direction::Out => ("the Wazuh side is not taken out", "uninstall"),
+            };
+            show_line(cli, &format!("{what}; when that is mended: wazuh-akamai {command}"));
+            exit(&error)
+        }
+    }
+}
+
+/// Wazuh went before us.
+fn clear(cli: &Cli, folder: &Path) -> Exit {
+    match install::clear_remains(folder) {
+        Ok(found) => {
+            let text = format!("there is no Wazuh in {}", folder.display());
+            log::info!("{text}{}", if found { "; what was left of ours there is removed" } else { "" });
+            show_line(cli, &text)
+        }
         Err(error) => {
             log::error!("{error}");
             exit(&error)
@@ -49,8 +84,35 @@ fn run(cli: &Cli, args: &InstallArgs, act: impl Fn(&Home, &Options) -> Result<Re
     }
 }
 
-fn show(report: &Report) -> Exit {
-    let text: String = report.iter().map(|line| format!("{line}\n")).collect();
+/// What was done and what is left to do, in one line.
+fn summary(home: &Home, options: &Options, report: &Report, direction: Direction) -> String {
+    let restart = if report.restart_is_left { "; left to do: wazuh-control restart" } else { "" };
+    if direction == Direction::Out {
+        return format!("taken out of {home}; credentials, state and log are kept{restart}");
+    }
+    let wazuh = Wazuh::find(Some(&home.path("")));
+    let has_rules = home.kind == Kind::Manager && !home.is_worker;
+    let rules = if has_rules { look_at_rules(home) } else { Vec::new() };
+    let is_fine =
+        [look_at_block(home, &wazuh), rules].concat().iter().all(|finding| matches!(finding, Finding::Fine(_)));
+    let is_ready = config::load(&options.config)
+        .is_ok_and(|config| config.sources.iter().any(|source| matches!(source.state, SourceState::Ready(_))));
+    let fill_in = if is_ready {
+        String::new()
+    } else {
+        format!("fill in {} or run wazuh-akamai configure, then ", options.config.display())
+    };
+    let restart = if report.restart_is_left { "wazuh-control restart, then " } else { "" };
+    let but = if is_fine { "set up" } else { "set up, but not everything is as it should be," };
+    format!("{but} in {home}; left to do: {fill_in}{restart}wazuh-akamai check")
+}
+
+/// The one line of `--quiet`.
+fn show_line(cli: &Cli, line: &str) -> Exit {
+    if cli.quiet { show(&format!("wazuh-akamai: {line}\n")) } else { Exit::Done }
+}
+
+fn show(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             log::error!("{}", FileError { operation: "write to", path: Path::new("stdout").to_owned(), source: error });

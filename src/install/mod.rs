@@ -9,6 +9,7 @@ mod home;
 mod import;
 mod look;
 mod record;
+mod remains;
 mod rules;
 
 use std::fs;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::home::{Home, HomeError, Kind};
 pub use self::look::{Finding, look_at_block, look_at_rules};
+pub use self::remains::clear_remains;
 
 use self::change::{Changes, present, write_now};
 use self::record::Record;
@@ -89,15 +91,31 @@ pub struct Options {
     pub no_restart: bool,
 }
 
-/// What became of it, line by line, for people.
-pub type Report = Vec<String>;
+/// What became of it, for people.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Line by line.
+    pub lines: Vec<String>,
+    /// Wazuh runs and has not taken it up, because it was not to be restarted.
+    pub restart_is_left: bool,
+}
+
+impl Report {
+    fn of(home: &Home) -> Self {
+        Self { lines: vec![home.to_string()], restart_is_left: false }
+    }
+
+    fn push(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+}
 
 /// Puts the Wazuh side in.
 ///
 /// # Errors
 /// Whatever kept it from being done; then nothing has changed.
 pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
-    let mut report = vec![format!("{home}")];
+    let mut report = Report::of(home);
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
     let not_editable = |error| InstallError::NotEditable { path: conf.clone(), error };
@@ -122,7 +140,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
 
     let own = own_file().and_then(fs::read).map_err(InstallError::OwnFile)?;
     changes.put(&home.path(BINARY), &own, home.binary_owner(), 0o750)?;
-    rules::warn_active_response(&text, &conf, &mut report);
+    rules::warn_active_response(&text, &conf, &mut report.lines);
     if home.kind == Kind::Manager && !home.is_worker {
         match rules::plan(home, &record)? {
             RulesPlan::Install { replaces } => {
@@ -148,8 +166,8 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
                 changes.put(&home.path(NEW_RULES), RULES.as_bytes(), home.binary_owner(), 0o640)?;
             }
             RulesPlan::Clash(clashes) => {
-                report.push("the rules are not installed, because their ids are taken:".into());
-                report.extend(clashes.iter().map(|clash| format!("  {clash}")));
+                report.push("the rules are not installed, because their ids are taken:");
+                report.lines.extend(clashes.iter().map(|clash| format!("  {clash}")));
             }
         }
     } else {
@@ -158,7 +176,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     if !edits.is_empty() {
         changes.edit(&conf, &text, &edits)?;
     }
-    import::plan(home, options, &text, &mut changes, &mut record, &mut report)?;
+    import::plan(home, options, &text, &mut changes, &mut record, &mut report.lines)?;
     finish(home, options, changes, report, Some(record))
 }
 
@@ -167,15 +185,14 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
 /// # Errors
 /// Whatever kept it from being done; then nothing has changed.
 pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError> {
-    let mut report = vec![format!("{home}")];
+    let mut report = Report::of(home);
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
     let edits = merge::removal(&text).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
     let part = merge::our_part(&text).ok().flatten().unwrap_or_default();
     if merge::taken_over(part) > edits.len().saturating_sub(1) {
         report.push(
-            "a wodle that install had disabled has been changed since: it stays as it is, look at its <disabled>"
-                .into(),
+            "a wodle that install had disabled has been changed since: it stays as it is, look at its <disabled>",
         );
     }
     let record = Record::load(&home.path(RECORD))?;
@@ -201,12 +218,12 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
             home.path(SAVED_RULES).display()
         ));
     }
-    import::undo(options, &record, &mut changes, &mut report)?;
+    import::undo(options, &record, &mut changes, &mut report.lines)?;
     for file in [NEW_RULES, RECORD, BINARY] {
         changes.forget(&home.path(file))?;
     }
     changes.forget_folder(&home.path(FOLDER));
-    report.push("credentials, state and log are left where they are".into());
+    report.push("credentials, state and log are left where they are");
     finish(home, options, changes, report, None)
 }
 
@@ -259,12 +276,12 @@ fn finish(
     let before = Record::load(&home.path(RECORD))?;
     let is_new = record.as_ref().is_some_and(|record| *record != Record { pending: false, ..before.clone() });
     if changes.is_empty() && !before.pending && !is_new {
-        report.push("nothing to do: everything is as it should be".into());
+        report.push("nothing to do: everything is as it should be");
         return Ok(report);
     }
-    report.extend(changes.describe());
+    report.lines.extend(changes.describe());
     if options.dry_run {
-        report.push("nothing was changed (--dry-run)".into());
+        report.push("nothing was changed (--dry-run)");
         return Ok(report);
     }
     let needs_restart = changes.concern_wazuh() || before.pending;
@@ -279,11 +296,13 @@ fn finish(
         return Err(InstallError::Refused { put_back: undo.roll_back(), program, says });
     }
     undo.keep();
-    if needs_restart && !options.no_restart && home.is_running() {
-        report.push("restarting Wazuh".into());
+    let is_running = needs_restart && home.is_running();
+    if is_running && !options.no_restart {
+        report.push("restarting Wazuh");
         home.restart().map_err(InstallError::Restart)?;
     } else if needs_restart {
-        report.push("Wazuh takes this up when it is (re)started: wazuh-control restart".into());
+        report.push("Wazuh takes this up when it is (re)started: wazuh-control restart");
+        report.restart_is_left = is_running;
     }
     if let Some(record) = record {
         let text = Record { pending: false, ..record }.text();

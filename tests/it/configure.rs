@@ -72,6 +72,36 @@ fn what_akamai_refuses_is_not_saved() {
 }
 
 #[test]
+fn unattended_it_fills_in_what_is_open_and_asks_nobody() {
+    let place = Place::new("");
+    fs::remove_file(place.config()).unwrap();
+    let text = || fs::read_to_string(place.config()).unwrap();
+    // The template, then a value, then the others; nobody is asked.
+    configure(&place, &["--unattended"], &[]).expect(0);
+    assert_eq!(text(), include_str!("../../etc/akamai_config.ini"));
+    assert_eq!(fs::metadata(place.config()).unwrap().permissions().mode() & 0o777, 0o600);
+    let akamai = Akamai::start(Settings::default());
+    let given = environment(&akamai);
+    configure(&place, &["--unattended"], &borrowed(&given[..1])).expect(0);
+    assert!(text().contains(&akamai.url()) && text().contains("YOUR_CLIENT_SECRET"));
+    configure(&place, &["--unattended"], &borrowed(&given[1..])).expect(0);
+    assert!(akamai.seen().is_empty());
+    place.run(&["fetch"]).expect(0);
+    // What is filled in stays; so does what is not understood.
+    let filled = text();
+    configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "9")]).expect(0);
+    assert_eq!(text(), filled);
+    fs::write(place.config(), "[default]\nconfig_id = x\n").unwrap();
+    configure(&place, &["--unattended"], &borrowed(&given)).expect(0);
+    assert_eq!(text(), "[default]\nconfig_id = x\n");
+    // A bad value is told of and nothing of it is saved.
+    fs::remove_file(place.config()).unwrap();
+    configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "x")]).fails(3, "was not saved");
+    assert_eq!(text(), include_str!("../../etc/akamai_config.ini"));
+    configure(&place, &["--unattended", "--host", "h"], &[]).fails(2, "cannot be used with");
+}
+
+#[test]
 fn an_edgerc_and_a_secret_in_a_file_are_taken() {
     let akamai = Akamai::start(Settings::default());
     let place = Place::new("[default]\n");

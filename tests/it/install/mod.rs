@@ -276,3 +276,52 @@ fn a_leftover_active_response_is_warned_of() {
     let shown = root.run(&["install"]).expect(0).text();
     assert!(shown.contains("WARNING") && shown.contains("ossec.conf:14"), "{shown}");
 }
+
+#[test]
+fn quietly_it_says_in_one_line_what_was_done_and_what_is_left_to_do() {
+    let root = Root::manager();
+    let line = |args: &[&str], environment: &[(&str, &str)]| root.run_with(args, environment).expect(0).text();
+    let shown = line(&["--quiet", "install"], &[("WAZUH_AKAMAI_NO_RESTART", "1")]);
+    assert!(shown.starts_with("wazuh-akamai: set up in Wazuh v4.14.9 manager in "), "{shown}");
+    let left = "akamai_config.ini or run wazuh-akamai configure, then wazuh-control restart, then wazuh-akamai check\n";
+    assert!(shown.ends_with(left) && shown.lines().count() == 1, "{shown}");
+    fs::write(root.home("etc/rules/akamai.xml"), "<!-- mine -->").unwrap();
+    assert!(line(&["-q", "install"], &[]).contains("set up, but not everything is as it should be"));
+    assert!(line(&["-q", "uninstall"], &[]).starts_with("wazuh-akamai: taken out of Wazuh v4.14.9"));
+    fs::write(root.home("etc/ossec.conf"), "<ossec_config>").unwrap();
+    let refused = root.run(&["-q", "install"]).expect(6);
+    assert_eq!(
+        refused.text(),
+        "wazuh-akamai: the Wazuh side is not set up; when that is mended: wazuh-akamai install\n"
+    );
+    assert!(refused.stderr.contains("line 1"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_is_left_where_wazuh_was_removed_first_goes_too() {
+    let root = Root::manager();
+    // As its package leaves it: no programs, no rules, the configuration under another name.
+    let remove_wazuh = || {
+        fs::remove_dir_all(root.home("bin")).unwrap();
+        fs::rename(root.home("etc/ossec.conf"), root.home("etc/ossec.conf.save")).unwrap();
+    };
+    fs::write(root.home("wodles/other"), "").unwrap();
+    let with_ours = {
+        root.run(&["install"]).expect(0);
+        root.conf()
+    };
+    remove_wazuh();
+    fs::rename(root.home("etc/rules/akamai.xml"), root.home("etc/rules/akamai.xml.save")).unwrap();
+    fs::write(root.home("etc/rules/local_rules.xml.save"), "mine").unwrap();
+    root.run(&["uninstall", "--dry-run"]).fails(0, "there is no Wazuh");
+    assert!(root.home("wodles/akamai").exists());
+    root.run(&["uninstall"]).fails(0, "what was left of ours there is removed");
+    assert!(with_ours.contains("BEGIN"));
+    assert_eq!(fs::read_to_string(root.home("etc/ossec.conf.save")).unwrap(), CONF);
+    let left = |folder: &str| {
+        let names = fs::read_dir(root.home(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((left("wodles"), left("etc/rules")), (vec!["other".into()], vec!["local_rules.xml.save".into()]));
+    assert!(!root.run(&["uninstall"]).expect(0).stderr.contains("ours"));
+}
