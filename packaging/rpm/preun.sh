@@ -1,5 +1,7 @@
-# Takes the Wazuh side out again when the package goes; an upgrade leaves it.
+# Has the program take the Wazuh side out again when the package goes; an upgrade leaves it. A configuration that nobody has
+# filled in goes too. Never fails.
 if [ "$1" = 0 ]; then
-    wazuh-akamai --quiet uninstall >/dev/null ||
-        echo "wazuh-akamai: the Wazuh side could not be taken out; see why: wazuh-akamai uninstall"
-fi
+    wazuh-akamai --quiet uninstall || :
+    config=/etc/wazuh-akamai/akamai_config.ini
+    if [ "$(cat "$config")" = "$(cat /usr/share/wazuh-akamai/akamai_config.ini)" ]; then rm -f "$config"; fi
+fi 2>/dev/null || :
