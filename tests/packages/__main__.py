@@ -1,4 +1,4 @@
-"""Runs the scenarios of the packages: packages DEB RPM CHROOTS FOLDER [WORD...]. CHROOTS holds the chroots debian,
+"""Runs the scenarios of the packages: packages DEB RPM EARLIER-RPM CHROOTS FOLDER [WORD...]. CHROOTS holds the chroots debian,
 oldest and rpm; FOLDER must not be there yet. WORDs choose scenarios by their names. Ends with 1 if one fails, with its transcript."""
 import pathlib
 import shutil
@@ -7,6 +7,7 @@ import time
 import traceback
 
 import deb
+import rpm
 from machine import CAN_MOUNT
 
 
@@ -29,16 +30,17 @@ def run(scenario, kit):
         kit.machines.clear()
 
 
-def main(ours_deb, ours_rpm, chroots, folder, *words):
+def main(ours_deb, ours_rpm, earlier_rpm, chroots, folder, *words):
     chroots, folder = pathlib.Path(chroots), pathlib.Path(folder)
     if not CAN_MOUNT:
         print("note: no mount namespaces here: /proc is missing in the chroots, and no scenario has a read-only folder")
     (folder / "packages").mkdir(parents=True)
     failed = done = 0
-    for module, ours in ((deb, ours_deb),):
-        kit = module.Kit(pathlib.Path(ours), chroots, folder)
+    kits = ((deb, deb.Kit(ours_deb, chroots, folder)), (rpm, rpm.Kit(ours_rpm, earlier_rpm, chroots, folder)))
+    for module, kit in kits:
+        print(f"-- {module.__name__}")
         for scenario in module.SCENARIOS:
-            if not words or any(word in scenario.__name__ for word in words):
+            if not words or any(word in f"{module.__name__}: {scenario.__name__}" for word in words):
                 done += 1
                 failed += not run(scenario, kit)
     shutil.rmtree(folder)

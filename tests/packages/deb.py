@@ -3,28 +3,11 @@ each: exit status, ossec.conf byte by byte, owners, and the difference of the wh
 import shutil
 
 from machine import CAN_MOUNT, Machine, difference, equal
-from stand_in import DEFAULT_CONF, EARLIER, NOW, make_earlier, repacked_deb, wazuh_deb
-
-CONF = "var/ossec/etc/ossec.conf"
-RULES = "var/ossec/etc/rules/akamai.xml"
-CONFIG = "etc/wazuh-akamai/akamai_config.ini"
-STATE = "var/lib/wazuh-akamai"
-PROGRAM = "var/ossec/wodles/akamai/wazuh-akamai"
-SHARE = "usr/share/wazuh-akamai"
-LOG = "var/log/wazuh-akamai.log"
-DEFAULT = DEFAULT_CONF.read_text()
-
-# All that setting up adds to a Wazuh home.
-SET_UP = [
-    "+var/ossec/etc/rules/akamai.xml", "+var/ossec/wodles/akamai", "+var/ossec/wodles/akamai/installed.json",
-    "+var/ossec/wodles/akamai/wazuh-akamai",
-]  # fmt: skip
-
-CREDENTIALS = {
-    "AKAMAI_HOST": "akab-test.luna.akamaiapis.net", "AKAMAI_CONFIG_ID": "14227;7", "AKAMAI_CLIENT_TOKEN": "akab-client-token",
-    "AKAMAI_CLIENT_SECRET": "c2VjcmV0IHNlY3JldA==", "AKAMAI_ACCESS_TOKEN": "akab-access-token",
-}  # fmt: skip
-
+from stand_in import EARLIER, make_earlier, repacked_deb, wazuh_deb
+from wazuh_side import (
+    CONF, CONFIG, CREDENTIALS, DEFAULT, LOG, PROGRAM, RULES, SET_UP, SHARE, STATE, is_out, is_set_up, restarts, says_one_line,
+    scenarios_of, without_log,
+)  # fmt: skip
 
 class Kit:
     """The packages, and machines to install them on."""
@@ -59,43 +42,6 @@ class Kit:
 
 def dpkg_install(machine, *packages, **how):
     return machine.run("dpkg", "--install", *[f"/packages/{package}.deb" for package in packages], **how)
-
-
-def block():
-    snippet = (DEFAULT_CONF.parents[3] / "ossec-snippets/wodle.xml").read_text()
-    return f"<!-- BEGIN wazuh-akamai -->\n{snippet}<!-- END wazuh-akamai -->\n"
-
-
-def is_set_up(machine, conf=DEFAULT, says=NOW):
-    """The Wazuh side is whole: block, rules and program, each with its owner."""
-    equal(machine.text(CONF), conf + block())
-    equal(machine.owner(CONF), "root:wazuh 0660")
-    equal(machine.owner(RULES), "wazuh:wazuh 0660")
-    assert says in machine.path(RULES).read_bytes()
-    equal(machine.owner("var/ossec/wodles/akamai"), "root:wazuh 0750")
-    equal(machine.owner(PROGRAM), "root:wazuh 0750")
-    equal(machine.path(PROGRAM).read_bytes(), machine.path("usr/bin/wazuh-akamai").read_bytes())
-    assert "Usage" in machine.run(f"/{PROGRAM}", "--help")
-
-
-def is_out(machine, conf=DEFAULT):
-    equal(machine.text(CONF), conf)
-    for name in (RULES, "var/ossec/wodles/akamai"):
-        assert not machine.path(name).exists(), name
-
-
-def restarts(machine):
-    return machine.text("var/ossec/logs/ossec.log").count("restart umask 0022")
-
-
-def says_one_line(output, text):
-    lines = [line for line in output.splitlines() if "wazuh-akamai: " in line]
-    assert len(lines) == 1 and text in lines[0], (text, lines)
-
-
-def without_log(tree):
-    """Wazuh's own log grows with each of its restarts."""
-    return {name: what for name, what in tree.items() if name != "var/ossec/logs/ossec.log"}
 
 
 def installed_after_wazuh_it_sets_itself_up(kit):
@@ -459,10 +405,6 @@ def it_starts_on_the_oldest_debian_there_is(kit):
     is_out(machine)
 
 
-SCENARIOS = [
-    scenario
-    for name, scenario in list(globals().items())
-    if getattr(scenario, "__code__", None) and scenario.__code__.co_varnames[:1] == ("kit",) and scenario.__code__.co_argcount == 1
-]
+SCENARIOS = scenarios_of(globals())
 if not CAN_MOUNT:
     SCENARIOS.remove(where_documentation_cannot_be_written_dpkg_fails_and_nothing_has_changed)

@@ -16,7 +16,8 @@ COMMAND_S_MAX = 300
 PASSING = (
     "dev", "proc", "sys", "run", "packages",
     "var/cache", "var/lib/apt", "var/lib/dpkg", "var/lib/rpm", "var/lib/dnf", "var/log/apt", "var/log/alternatives.log",
-    "var/log/dpkg.log", "var/log/hawkey.log", "var/log/faillog", "var/log/lastlog", "etc/passwd-", "etc/group-", "etc/shadow-",
+    "var/log/dpkg.log", "var/log/hawkey.log", "var/log/dnf.log", "var/log/dnf.librepo.log",
+    "var/log/dnf.rpm.log", "var/log/faillog", "var/log/lastlog", "etc/passwd-", "etc/group-", "etc/shadow-",
     "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@ versions of ours. Never a part of what is shipped."""
 import pathlib
 import shutil
 import subprocess
+import sys
 
 HERE = pathlib.Path(__file__).parent
 SCRIPTS = HERE / "stand-in"
@@ -88,3 +89,44 @@ def make_earlier(root):
     for name in ("usr/bin/wazuh-akamai", "usr/share/wazuh-akamai/rules/akamai.xml"):
         path = root / name
         path.write_bytes(earlier_program(path.read_bytes()))
+
+
+def rpm(folder, name, version, extra, *more):
+    """Builds a package of a spec made of the heading and `extra`."""
+    spec = folder / f"{name}.spec"
+    heading = f"Name: {name}\nVersion: {version}\nRelease: 1\nSummary: stand-in\nLicense: none\nBuildArch: x86_64\nAutoReqProv: no\n"
+    spec.write_text(heading + extra)
+    subprocess.run(
+        ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {folder}/rpmbuild", "--define", f"_rpmdir {folder}",
+         "--define", "_build_name_fmt %{NAME}-%{VERSION}.rpm", *more, spec],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return folder / f"{name}-{version}.rpm"
+
+
+def base_rpm(folder):
+    """What every RPM system has and a Debian chroot does not know of."""
+    return rpm(folder, "base", "1", "Provides: /bin/sh\nProvides: libc.so.6(GLIBC_2.17)(64bit)\n%description\nx\n%files\n")
+
+
+def wazuh_rpm(folder, version):
+    """A wazuh-manager of this version; gives its file."""
+    tree = folder / f"tree-{version}"
+    wazuh_tree(tree, version)
+    # Made at installation, known to the package as %ghost.
+    (tree / "var/ossec/etc/ossec.conf").write_text("")
+    made = rpm(folder, "wazuh-manager", version, (SCRIPTS / "wazuh-manager.spec").read_text(), "--define", f"tree {tree}")
+    shutil.rmtree(tree)
+    return made
+
+
+def main(program, into):
+    """stand_in.py PROGRAM INTO: writes the program of the earlier version."""
+    path = pathlib.Path(into)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(earlier_program(pathlib.Path(program).read_bytes()))
+    path.chmod(0o755)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
