@@ -1,5 +1,6 @@
-"""Runs the scenarios of the packages: packages DEB RPM EARLIER-RPM CHROOTS FOLDER [WORD...]. CHROOTS holds the chroots debian,
-oldest and rpm; FOLDER must not be there yet. WORDs choose scenarios by their names. Ends with 1 if one fails, with its transcript."""
+"""Runs the scenarios of the packages and prints one line for each; of one that fails also what its machines were told and said.
+Ends with 1 if one fails. Never leaves a machine behind."""
+import argparse
 import pathlib
 import shutil
 import sys
@@ -7,6 +8,7 @@ import time
 import traceback
 
 import deb
+import repo
 import rpm
 from machine import CAN_MOUNT
 
@@ -30,22 +32,31 @@ def run(scenario, kit):
         kit.machines.clear()
 
 
-def main(ours_deb, ours_rpm, earlier_rpm, chroots, folder, *words):
-    chroots, folder = pathlib.Path(chroots), pathlib.Path(folder)
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--deb", type=pathlib.Path, required=True)
+    parser.add_argument("--rpm", type=pathlib.Path, required=True)
+    parser.add_argument("--earlier-rpm", type=pathlib.Path, required=True)
+    parser.add_argument("--repo", type=pathlib.Path, required=True, help="what scripts/build-repo made")
+    parser.add_argument("--chroots", type=pathlib.Path, required=True, help="folder of debian, oldest and rpm")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="for machines; must not be there yet")
+    parser.add_argument("words", nargs="*", help="only scenarios whose name has one of these")
+    args = parser.parse_args()
     if not CAN_MOUNT:
         print("note: no mount namespaces here: /proc is missing in the chroots, and no scenario has a read-only folder")
-    (folder / "packages").mkdir(parents=True)
+    (args.folder / "packages").mkdir(parents=True)
+    debs = deb.Kit(args.deb, args.chroots, args.folder)
+    rpms = rpm.Kit(args.rpm, args.earlier_rpm, args.chroots, args.folder)
     failed = done = 0
-    kits = ((deb, deb.Kit(ours_deb, chroots, folder)), (rpm, rpm.Kit(ours_rpm, earlier_rpm, chroots, folder)))
-    for module, kit in kits:
+    for module, kit in ((deb, debs), (rpm, rpms), (repo, repo.Kit(args.repo, debs, rpms))):
         print(f"-- {module.__name__}")
         for scenario in module.SCENARIOS:
-            if not words or any(word in f"{module.__name__}: {scenario.__name__}" for word in words):
+            if not args.words or any(word in f"{module.__name__}: {scenario.__name__}" for word in args.words):
                 done += 1
                 failed += not run(scenario, kit)
-    shutil.rmtree(folder)
+    shutil.rmtree(args.folder)
     print(f"{done} scenarios, {failed} failed")
     return 1 if failed or not done else 0
 
 
-sys.exit(main(*sys.argv[1:]))
+sys.exit(main())

@@ -1,5 +1,6 @@
 """What the user of the .deb sees, one scenario a function: transactions of dpkg and apt with a stand-in wazuh-manager. After
 each: exit status, ossec.conf byte by byte, owners, and the difference of the whole file system."""
+import json
 import shutil
 
 from machine import CAN_MOUNT, Machine, difference, equal
@@ -8,6 +9,8 @@ from wazuh_side import (
     CONF, CONFIG, CREDENTIALS, DEFAULT, LOG, PROGRAM, RULES, SET_UP, SHARE, STATE, is_out, is_set_up, restarts, says_one_line,
     scenarios_of, without_log,
 )  # fmt: skip
+DOC = "usr/share/doc/wazuh-akamai"
+
 
 class Kit:
     """The packages, and machines to install them on."""
@@ -58,6 +61,34 @@ def installed_after_wazuh_it_sets_itself_up(kit):
     assert not [name for name in owned if name.startswith("var")], owned
     changed = [line for line in difference(before, machine.tree()) if line[1:] not in owned]
     equal(changed, [f"+{CONFIG.rsplit('/', 1)[0]}", f"+{CONFIG}", f"+{STATE}", f"~{CONF}", SET_UP[0], "~var/ossec/logs/ossec.log", *SET_UP[1:]])
+
+
+def it_holds_what_was_promised_and_tells_what_it_is_made_of(kit):
+    machine = kit.machine()
+    dpkg_install(machine, "ours")
+    owned = machine.run("dpkg", "--listfiles", "wazuh-akamai").split()
+    for name in (
+        "/usr/bin/wazuh-akamai", f"/{SHARE}/rules/akamai.xml", f"/{SHARE}/ossec-snippets/wodle.xml", f"/{SHARE}/akamai_config.ini",
+        "/etc/logrotate.d/wazuh-akamai", "/usr/share/man/man1/wazuh-akamai.1.gz", "/usr/share/man/man1/wazuh-akamai-collect.1.gz",
+        "/usr/share/bash-completion/completions/wazuh-akamai", "/usr/share/zsh/vendor-completions/_wazuh-akamai",
+        "/usr/share/fish/vendor_completions.d/wazuh-akamai.fish", f"/{DOC}/README.md", f"/{DOC}/changelog.Debian.gz",
+        f"/{DOC}/copyright", f"/{DOC}/third-party-licences.txt", f"/{DOC}/wazuh-akamai.cdx.json",
+    ):  # fmt: skip
+        assert name in owned and machine.path(name).stat().st_size > 0, name
+    for script in ("postinst", "prerm", "postrm"):
+        text = machine.text(f"var/lib/dpkg/info/wazuh-akamai.{script}")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert len(lines) <= 15, (script, len(lines))
+    bill = json.loads(machine.text(f"{DOC}/wazuh-akamai.cdx.json"))
+    equal((bill["bomFormat"], bill["metadata"]["component"]["name"]), ("CycloneDX", "wazuh-akamai"))
+    refs = {component["bom-ref"] for component in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
+    names = {component["name"]: component for component in bill["components"]}
+    assert {"std", "ring", "rustls", "serde_json"} <= names.keys() and "tempfile" not in names
+    assert all(len(names[name]["hashes"][0]["content"]) == 64 for name in names.keys() - {"std"})
+    assert all(refs.issuperset([entry["ref"], *entry["dependsOn"]]) for entry in bill["dependencies"])
+    licences = machine.text(f"{DOC}/third-party-licences.txt")
+    assert all(f"\n{name} " in licences for name in names.keys() - {"std"})
+    assert "Permission is hereby granted" in licences and "Apache License" in licences
 
 
 def installed_before_wazuh_it_is_set_up_by_the_trigger(kit):

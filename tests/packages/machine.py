@@ -1,5 +1,5 @@
 """A machine of its own for one scenario: a chroot, commands in it, and what its file system looks like from outside. Never
-writes outside its folder; what it mounts goes at the latest with the process."""
+writes outside its folder; what it mounts and starts goes at the latest with the process."""
 import contextlib
 import difflib
 import hashlib
@@ -114,9 +114,9 @@ class Machine:
 
     def forget(self):
         if CAN_MOUNT:
-            subprocess.run(["umount", self.root / "proc"], check=True)
+            subprocess.run(["umount", "--lazy", self.root / "proc"], check=True)
         if self.mounted:
-            subprocess.run(["umount", self.root], check=True)
+            subprocess.run(["umount", "--lazy", self.root], check=True)
         shutil.rmtree(self.root.parent)
 
 
