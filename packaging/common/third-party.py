@@ -5,6 +5,7 @@ third-party.py TARGET FOLDER. Reads what cargo knows of this commit; the same co
 guesses: a crate without a licence ends the build.
 """
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def main(target, folder):
         if node["id"] in refs
     }
     packages = [package for package in found if package is not root]
-    rustc = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    rustc = subprocess.run([os.environ.get("RUSTC", "rustc"), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     write_licences(packages, rustc, folder / "third-party-licences.txt")
     write_bill(root, packages, lock_checksums(), edges, rustc, folder / "wazuh-akamai.cdx.json")
 
