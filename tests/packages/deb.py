@@ -115,6 +115,8 @@ def an_upgrade_brings_program_and_rules_and_keeps_the_rest(kit):
     dpkg_install(machine, "earlier", **CREDENTIALS)
     is_set_up(machine, says=EARLIER)
     machine.write(f"{STATE}/cursor", "kept")
+    # As the collector leaves it.
+    machine.run("chown", "--recursive", "wazuh:wazuh", f"/{STATE}")
     before = machine.tree()
     output = dpkg_install(machine, "ours", AKAMAI_CONFIG_ID="1")
     says_one_line(output, "left to do: wazuh-akamai check")

@@ -101,6 +101,8 @@ def an_upgrade_brings_program_and_rules_and_keeps_the_rest(kit):
     rpm_install(machine, "earlier", **CREDENTIALS)
     is_set_up(machine, says=EARLIER)
     machine.write(f"{STATE}/cursor", "kept")
+    # As the collector leaves it.
+    machine.run("chown", "--recursive", "wazuh:wazuh", f"/{STATE}")
     before = machine.tree()
     says_one_line(dnf(machine, "upgrade", "ours", AKAMAI_CONFIG_ID="1"), "left to do: wazuh-akamai check")
     is_set_up(machine)
