@@ -6,9 +6,11 @@ import shutil
 from machine import CAN_MOUNT, Machine, difference, equal
 from stand_in import EARLIER, make_earlier, repacked_deb, wazuh_deb
 from wazuh_side import (
-    CONF, CONFIG, CREDENTIALS, DEFAULT, LOG, PROGRAM, RULES, SET_UP, SHARE, STATE, is_out, is_set_up, restarts, says_one_line,
+    CONF, CONFIG, CREDENTIALS, DEFAULT, LOG, PROGRAM, RULES, SET_UP, SHARE, STATE, block, is_out, is_set_up, restarts, says_one_line,
     scenarios_of, without_log,
 )  # fmt: skip
+
+# Documentation.
 DOC = "usr/share/doc/wazuh-akamai"
 
 
@@ -425,6 +427,24 @@ def beside_another_wazuh_than_4_it_changes_nothing(kit):
     equal([line for line in difference(before, machine.tree()) if "var/ossec" in line], [])
     machine.run("dpkg", "--purge", "wazuh-akamai")
     equal(difference(before, machine.tree()), [])
+
+
+def on_agents_and_cluster_workers_it_brings_no_rules(kit):
+    agent = kit.with_wazuh()
+    control = agent.path("var/ossec/bin/wazuh-control")
+    control.write_text(control.read_text().replace('TYPE="server"', 'TYPE="agent"'))
+    shutil.copy2(agent.path("var/ossec/bin/wazuh-modulesd"), agent.path("var/ossec/bin/wazuh-agentd"))
+    worker = kit.with_wazuh()
+    cluster = "<ossec_config>\n<cluster><node_type>worker</node_type><disabled>no</disabled></cluster>\n</ossec_config>\n"
+    worker.write(CONF, DEFAULT.replace("</ossec_config>\n\n<ossec_config>", f"</ossec_config>\n{cluster}\n<ossec_config>"))
+    for machine, kind in ((agent, "agent"), (worker, "manager (a cluster's worker)")):
+        before = without_log(machine.tree())
+        conf = machine.text(CONF)
+        says_one_line(dpkg_install(machine, "ours"), f"set up in Wazuh v4.14.9 {kind} in /var/ossec")
+        equal(machine.text(CONF), conf + block())
+        assert machine.path(PROGRAM).exists() and not machine.path(RULES).exists()
+        machine.run("dpkg", "--purge", "wazuh-akamai")
+        equal(difference(before, without_log(machine.tree())), [])
 
 
 def it_starts_on_the_oldest_debian_there_is(kit):
