@@ -34,8 +34,10 @@ pub(crate) struct Unprintable;
 
 /// The places of a kind of bytes in a text, one after the other. They are found a block ahead of where their user stands,
 /// so that one place need not wait for what was made of the place before it.
-pub(crate) struct Marks<'a, K> {
+pub(crate) struct Marks<'a, K, F = ()> {
     text: &'a [u8],
+    /// Is shown every block once.
+    follower: F,
     /// Where the block of `mask` begins.
     base: usize,
     /// The places in that block that are still to come.
@@ -43,33 +45,60 @@ pub(crate) struct Marks<'a, K> {
     kind: PhantomData<K>,
 }
 
-impl<'a, K: Kind> Marks<'a, K> {
+/// What goes over the same text at the same time. Hashing does: each step of it waits for the one before, and a CPU that
+/// has a search to do meanwhile does it for almost nothing.
+pub(crate) trait Follow {
+    /// Takes the next bytes of the text.
+    fn follow(&mut self, bytes: &[u8]);
+}
+
+impl Follow for () {
+    fn follow(&mut self, _: &[u8]) {}
+}
+
+impl<'a, K: Kind, F: Follow> Marks<'a, K, F> {
     /// Those from `at` on.
     #[inline]
-    pub(crate) fn from(text: &'a [u8], at: usize) -> Self {
-        let mut marks = Self { text, base: at, mask: 0, kind: PhantomData };
+    pub(crate) fn from(text: &'a [u8], at: usize, follower: F) -> Self {
+        let mut marks = Self { text, follower, base: at, mask: 0, kind: PhantomData };
         marks.read_block();
         marks
+    }
+
+    /// Shows the follower what is left of the text.
+    pub(crate) fn finish(mut self) {
+        self.follower.follow(self.text.get(self.base + BLOCK_BYTES..).unwrap_or_default());
     }
 
     #[inline]
     fn read_block(&mut self) {
         let rest = &self.text[self.base..];
-        self.mask = mask::<K>(&rest[..rest.len().min(BLOCK_BYTES)]);
+        let block = &rest[..rest.len().min(BLOCK_BYTES)];
+        self.follower.follow(block);
+        self.mask = mask::<K>(block);
     }
-}
 
-impl<K: Kind> Iterator for Marks<'_, K> {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
+    /// Goes on to the next block that holds any; false if there is none.
+    #[inline(never)]
+    fn read_on(&mut self) -> bool {
         while self.mask == 0 {
             if self.text.len() - self.base <= BLOCK_BYTES {
-                return None;
+                return false;
             }
             self.base += BLOCK_BYTES;
             self.read_block();
+        }
+        true
+    }
+}
+
+impl<K: Kind, F: Follow> Iterator for Marks<'_, K, F> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.mask == 0 && !self.read_on() {
+            return None;
         }
         let at = self.base + self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
@@ -77,29 +106,64 @@ impl<K: Kind> Iterator for Marks<'_, K> {
     }
 }
 
+/// Calls `each` with the places of a kind of bytes in `text`, in order.
+#[inline(always)]
+pub(crate) fn each_mark<K: Kind>(text: &[u8], mut each: impl FnMut(usize)) {
+    for (index, block) in text.chunks(BLOCK_BYTES).enumerate() {
+        let base = index * BLOCK_BYTES;
+        let mut marks = mask::<K>(block);
+        while marks != 0 {
+            each(base + marks.trailing_zeros() as usize);
+            marks &= marks - 1;
+        }
+    }
+}
+
 /// Whether a byte of this kind is in `text`.
+#[inline]
 pub(crate) fn holds<K: Kind>(text: &[u8]) -> bool {
-    text.chunks(BLOCK_BYTES).any(|block| mask::<K>(block) != 0)
+    let (blocks, rest) = text.as_chunks::<BLOCK_BYTES>();
+    let of = |vector: &[u8; VECTOR_BYTES]| K::of(i8x16::new(vector.map(u8::cast_signed)));
+    let in_block = |block: &[u8; BLOCK_BYTES]| {
+        let (vectors, _) = block.as_chunks();
+        vectors.iter().map(of).fold(i8x16::splat(0), |any, found| any | found).to_bitmask() != 0
+    };
+    blocks.iter().any(in_block) || (!rest.is_empty() && mask::<K>(rest) != 0)
 }
 
 /// The bytes of this kind among at most [`BLOCK_BYTES`].
 #[inline]
 pub(crate) fn mask<K: Kind>(bytes: &[u8]) -> u64 {
-    let (vectors, rest) = bytes.as_chunks();
+    let (vectors, _) = bytes.as_chunks();
     if let [first, second, third, fourth] = vectors {
         return bits::<K>(first) | bits::<K>(second) << 16 | bits::<K>(third) << 32 | bits::<K>(fourth) << 48;
     }
+    // The last vector overlaps the one before: the same bits once more.
+    let Some(last) = bytes.last_chunk() else { return short_mask::<K>(bytes) };
     let whole = vectors.iter().rev().fold(0, |mask, vector| mask << VECTOR_BYTES | bits::<K>(vector));
-    match bytes.last_chunk() {
-        // The last vector overlaps the one before: the same bits once more.
-        Some(last) => whole | bits::<K>(last) << (bytes.len() - VECTOR_BYTES),
-        None => {
-            // What is padded is a blank, which is of no kind.
-            let mut padded = [b' '; VECTOR_BYTES];
-            padded[..rest.len()].copy_from_slice(rest);
-            bits::<K>(&padded)
-        }
+    whole | bits::<K>(last) << (bytes.len() - VECTOR_BYTES)
+}
+
+/// The bytes of this kind among fewer than [`VECTOR_BYTES`]: read as two words that may overlap, since a vector that is
+/// put together in memory byte by byte has to wait for it. What is padded is a blank, which is of no kind.
+#[inline]
+fn short_mask<K: Kind>(bytes: &[u8]) -> u64 {
+    const BLANKS: u128 = u128::from_ne_bytes([b' '; VECTOR_BYTES]);
+    let length = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let words = u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64;
+        let found = bits::<K>(&words.to_le_bytes());
+        return found & 0xff | found >> 8 << (length - 8);
     }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let words = u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << 32;
+        let found = bits::<K>(&(BLANKS << 64 | words).to_le_bytes());
+        return found & 0xf | (found >> 4) << (length - 4);
+    }
+    let [Some(&first), Some(&last)] = [bytes.first(), bytes.last()] else { return 0 };
+    let words = u128::from(first) | u128::from(bytes[length / 2]) << 8 | u128::from(last) << 16;
+    let found = bits::<K>(&(BLANKS << 24 | words).to_le_bytes());
+    found & 1 | (found >> 1 & 1) << (length / 2) | (found >> 2) << (length - 1)
 }
 
 /// Bytes that are compared at once.
@@ -172,10 +236,13 @@ mod tests {
         let expected = block.iter().enumerate().fold(0, |mask, (at, &byte)| mask | u64::from(is_kind(byte)) << at);
         assert_eq!(mask::<K>(block), expected);
         assert_eq!(mask::<K>(&block[..40]), expected & ((1 << 40) - 1));
+        for length in 0..BLOCK_BYTES {
+            assert_eq!(mask::<K>(&block[..length]), expected & ((1 << length) - 1));
+        }
         assert_eq!(holds::<K>(&block[..40]), expected & ((1 << 40) - 1) != 0);
         let text = block.repeat(3);
         let places: Vec<usize> = (3..text.len() - 5).filter(|&at| is_kind(text[at])).collect();
-        assert_eq!(Marks::<K>::from(&text[..text.len() - 5], 3).collect::<Vec<_>>(), places);
+        assert_eq!(Marks::<K>::from(&text[..text.len() - 5], 3, ()).collect::<Vec<_>>(), places);
     }
 
     proptest! {

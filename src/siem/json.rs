@@ -5,9 +5,12 @@
 //! and raw control characters inside strings. Lone surrogates and bytes that are not UTF-8 are left to whoever reads the
 //! text.
 
+mod scan;
+
 use std::ops::Range;
 
-use super::blocks::{Marks, QuoteOrBackslash, Unprintable, holds};
+use self::scan::{Scanner, Stopped};
+use super::blocks::{Follow, Marks, Unprintable, holds};
 use super::text::unescape_into;
 
 /// Members that are remembered of one line, on its first two levels. An event has about 50, and Wazuh takes 256 fields;
@@ -23,6 +26,9 @@ pub(crate) struct JsonError {
     /// Offset into the line, from 0.
     pub(crate) at: usize,
 }
+
+/// Longest line whose places fit into a [`Value`], in bytes; those of an answer have 8 MiB at most.
+const LINE_BYTES_MAX: usize = (1 << Value::PLACE_BITS) - 1;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +47,43 @@ pub(crate) enum Kind {
     Array,
 }
 
-/// A value of the line.
+/// A value of the line: its kind, its first byte and the byte behind its last one, in one word that stays in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Value {
-    /// What it is.
-    pub(crate) kind: Kind,
-    /// First byte.
-    pub(crate) start: usize,
-    /// Byte behind the last one.
-    pub(crate) end: usize,
-}
+pub(crate) struct Value(u64);
 
+#[allow(clippy::cast_possible_truncation, reason = "no place in a line needs more than PLACE_BITS")]
 impl Value {
+    const PLACE_BITS: u32 = 28;
+
+    #[inline(always)]
+    fn new(kind: Kind, start: usize, end: usize) -> Self {
+        Self((start as u64) << (Self::PLACE_BITS + 8) | (end as u64) << 8 | kind as u64)
+    }
+
+    /// What it is.
+    #[inline(always)]
+    pub(crate) fn kind(self) -> Kind {
+        const KINDS: [Kind; 8] = {
+            use Kind::{Array, EscapedText, Null, Object, Scalar, Text};
+            [Text, EscapedText, Scalar, Null, Object, Array, Null, Null]
+        };
+        KINDS[self.0 as usize & 7]
+    }
+
+    #[inline(always)]
+    fn start(self) -> usize {
+        (self.0 >> (Self::PLACE_BITS + 8)) as usize
+    }
+
+    #[inline(always)]
+    fn end(self) -> usize {
+        (self.0 >> 8) as usize & LINE_BYTES_MAX
+    }
+
     /// Its source text.
-    pub(crate) fn source<'a>(&self, line: &'a [u8]) -> &'a [u8] {
-        &line[self.start..self.end]
+    #[inline(always)]
+    pub(crate) fn source(self, line: &[u8]) -> &[u8] {
+        &line[self.start()..self.end()]
     }
 }
 
@@ -79,21 +107,25 @@ pub(crate) struct Text<'a> {
 
 impl<'a> Line<'a> {
     /// The text of a value: of a string without its escapes, of anything else its source.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn text<'t>(&self, value: Value, scratch: &'t mut Vec<u8>) -> Text<'t>
     where
         'a: 't,
     {
         let bytes = value.source(self.bytes);
-        match value.kind {
-            Kind::EscapedText => {
-                scratch.clear();
-                unescape_into(bytes, scratch);
-                Text { bytes: scratch, plain: false }
-            }
-            kind => Text { bytes, plain: self.printable && matches!(kind, Kind::Text | Kind::Scalar) },
+        let kind = value.kind();
+        if kind == Kind::EscapedText {
+            return Text { bytes: unescaped(bytes, scratch), plain: false };
         }
+        Text { bytes, plain: self.printable && matches!(kind, Kind::Text | Kind::Scalar) }
     }
+}
+
+#[cold]
+fn unescaped<'t>(source: &[u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {
+    scratch.clear();
+    unescape_into(source, scratch);
+    scratch
 }
 
 impl<'a> From<&'a [u8]> for Text<'a> {
@@ -116,9 +148,9 @@ pub(crate) struct Member {
     /// The value.
     pub(crate) value: Value,
     /// Where the members of an object value begin in [`Tape::inner`] (top level only).
-    first_child: usize,
+    first_child: u32,
     /// How many they are.
-    children: usize,
+    children: u32,
 }
 
 /// The members of the last line scanned.
@@ -137,45 +169,29 @@ pub(crate) struct Tape {
 }
 
 impl Tape {
-    /// Scans a line that must hold exactly one JSON object.
-    pub(crate) fn scan(&mut self, line: &[u8]) -> Result<(), JsonError> {
+    /// Scans a line that must hold exactly one JSON object. Whatever comes of it, `follower` is shown the whole line.
+    pub(crate) fn scan(&mut self, line: &[u8], mut follower: impl Follow) -> Result<(), JsonError> {
         self.top.clear();
         self.inner.clear();
         self.unrecorded = 0;
+        if line.len() > LINE_BYTES_MAX {
+            follower.follow(line);
+            return Err(JsonError { what: "the line is too long", at: LINE_BYTES_MAX });
+        }
         let start = if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        let mut scanner = Scanner { line, at: start, marks: Marks::from(line, 0), open: &mut self.open };
-        scanner.skip_blanks();
-        if scanner.peek() != Some(b'{') {
-            return scanner.fail("not a JSON object");
-        }
+        let mut scanner = Scanner::new(line, start, Marks::from(line, 0, follower), &mut self.open);
         let (top, inner, unrecorded) = (&mut self.top, &mut self.inner, &mut self.unrecorded);
-        scanner.members(|scanner, key| {
-            let first_child = inner.len();
-            let value = if scanner.peek() == Some(b'{') {
-                let start = scanner.at;
-                scanner.members(|scanner, key| {
-                    let value = scanner.value()?;
-                    record(inner, unrecorded, Member { key, value, first_child: 0, children: 0 });
-                    Ok(())
-                })?;
-                Value { kind: Kind::Object, start, end: scanner.at }
-            } else {
-                scanner.value()?
-            };
-            record(top, unrecorded, Member { key, value, first_child, children: inner.len() - first_child });
-            Ok(())
-        })?;
-        scanner.skip_blanks();
-        if scanner.at < line.len() {
-            return scanner.fail("more text behind the object");
-        }
+        let scanned = scanner.line_object(top, inner, unrecorded);
+        let error = scanner.error;
+        scanner.marks.finish();
         self.printable = !holds::<Unprintable>(line);
-        Ok(())
+        scanned.map_err(|Stopped| error)
     }
 
     /// Where the members of a top-level member stand in [`Tape::inner`]; empty unless its value is an object.
     pub(crate) fn children(&self, member: &Member) -> Range<usize> {
-        member.first_child..member.first_child + member.children
+        let first = member.first_child as usize;
+        first..first + member.children as usize
     }
 }
 
@@ -183,20 +199,20 @@ impl Tape {
 /// `each` returns false to stop.
 pub(crate) fn each_member(line: &[u8], object: Value, mut each: impl FnMut(Value, Value) -> bool) {
     let mut open = Vec::new();
-    let line = &line[..object.end];
-    let mut scanner = Scanner { line, at: object.start, marks: Marks::from(line, object.start), open: &mut open };
+    let line = &line[..object.end()];
+    let mut scanner = Scanner::new(line, object.start(), Marks::from(line, object.start(), ()), &mut open);
     // An error here only means "stopped": the object has been checked.
     let _ = scanner.members(|scanner, key| {
         let value = scanner.value()?;
-        if each(key, value) { Ok(()) } else { scanner.fail("stopped") }
+        if each(key, value) { Ok(()) } else { Err(Stopped) }
     });
 }
 
 /// The same for the items of a checked array.
 pub(crate) fn each_item(line: &[u8], array: Value, mut each: impl FnMut(Value) -> bool) {
     let mut open = Vec::new();
-    let line = &line[..array.end];
-    let mut scanner = Scanner { line, at: array.start + 1, marks: Marks::from(line, array.start), open: &mut open };
+    let line = &line[..array.end()];
+    let mut scanner = Scanner::new(line, array.start() + 1, Marks::from(line, array.start(), ()), &mut open);
     loop {
         scanner.skip_blanks();
         match scanner.peek() {
@@ -207,235 +223,6 @@ pub(crate) fn each_item(line: &[u8], array: Value, mut each: impl FnMut(Value) -
                 _ => return,
             },
         }
-    }
-}
-
-fn record(members: &mut Vec<Member>, unrecorded: &mut usize, member: Member) {
-    if members.len() < MEMBERS_MAX {
-        members.push(member);
-    } else {
-        *unrecorded += 1;
-    }
-}
-
-struct Scanner<'a> {
-    line: &'a [u8],
-    at: usize,
-    /// The quotes and backslashes from `at` on: every one before it has been taken.
-    marks: Marks<'a, QuoteOrBackslash>,
-    open: &'a mut Vec<u8>,
-}
-
-impl Scanner<'_> {
-    fn fail<T>(&self, what: &'static str) -> Result<T, JsonError> {
-        let what =
-            if self.at >= self.line.len() && what != "not a JSON object" { "the line ends too early" } else { what };
-        Err(JsonError { what, at: self.at })
-    }
-
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.line.get(self.at).copied()
-    }
-
-    #[inline]
-    fn skip_blanks(&mut self) {
-        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
-            self.at += 1;
-        }
-    }
-
-    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), JsonError> {
-        if self.peek() == Some(byte) {
-            self.at += 1;
-            Ok(())
-        } else {
-            self.fail(what)
-        }
-    }
-
-    /// The object at `at`: calls `each` where a member's value begins; `each` reads the value.
-    fn members(&mut self, mut each: impl FnMut(&mut Self, Value) -> Result<(), JsonError>) -> Result<(), JsonError> {
-        self.at += 1;
-        self.skip_blanks();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            let key = self.key()?;
-            each(self, key)?;
-            self.skip_blanks();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return self.fail("no comma or brace behind a member"),
-            }
-        }
-    }
-
-    /// A name with its colon, up to the first byte of the value.
-    #[inline]
-    fn key(&mut self) -> Result<Value, JsonError> {
-        self.skip_blanks();
-        let key = self.text()?;
-        self.skip_blanks();
-        self.expect(b':', "no colon behind a name")?;
-        self.skip_blanks();
-        Ok(key)
-    }
-
-    fn value(&mut self) -> Result<Value, JsonError> {
-        let start = self.at;
-        let kind = match self.peek() {
-            Some(b'"') => return self.text(),
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'n') => Kind::Null,
-            _ => Kind::Scalar,
-        };
-        match kind {
-            Kind::Object | Kind::Array => self.container()?,
-            _ => self.scalar()?,
-        }
-        Ok(Value { kind, start, end: self.at })
-    }
-
-    #[inline]
-    fn text(&mut self) -> Result<Value, JsonError> {
-        self.expect(b'"', "no string where one is due")?;
-        self.marks.next();
-        let start = self.at;
-        let mut kind = Kind::Text;
-        while let Some(mark) = self.marks.next() {
-            self.at = mark;
-            if self.line[mark] == b'"' {
-                self.at += 1;
-                return Ok(Value { kind, start, end: mark });
-            }
-            kind = Kind::EscapedText;
-            self.escape()?;
-        }
-        self.at = self.line.len();
-        self.fail("the line ends inside a string")
-    }
-
-    fn escape(&mut self) -> Result<(), JsonError> {
-        match self.line.get(self.at + 1) {
-            Some(b'"' | b'\\') => {
-                self.marks.next();
-                self.at += 2;
-            }
-            Some(b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
-            Some(b'u')
-                if self
-                    .line
-                    .get(self.at + 2..self.at + 6)
-                    .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) =>
-            {
-                self.at += 6;
-            }
-            _ => return self.fail("an escape that JSON does not know"),
-        }
-        Ok(())
-    }
-
-    fn scalar(&mut self) -> Result<(), JsonError> {
-        for word in [&b"true"[..], b"false", b"null"] {
-            if self.line[self.at..].starts_with(word) {
-                self.at += word.len();
-                return Ok(());
-            }
-        }
-        self.number()
-    }
-
-    fn number(&mut self) -> Result<(), JsonError> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at == start { self.fail("no value where one is due") } else { Ok(()) }
-    }
-
-    /// Passes over an object or array of any depth, without recursion.
-    fn container(&mut self) -> Result<(), JsonError> {
-        self.open.clear();
-        loop {
-            self.skip_blanks();
-            match self.peek() {
-                Some(bracket @ (b'{' | b'[')) => {
-                    self.at += 1;
-                    self.open.push(bracket);
-                    self.skip_blanks();
-                    let empty = matches!((bracket, self.peek()), (b'{', Some(b'}')) | (b'[', Some(b']')));
-                    if !empty {
-                        if bracket == b'{' {
-                            self.key()?;
-                        }
-                        continue;
-                    }
-                }
-                Some(b'"') => {
-                    self.text()?;
-                }
-                _ => self.scalar()?,
-            }
-            if self.close_or_next()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Behind a value inside [`Self::container`]: closes what ends here; true when everything is closed, false when
-    /// another value is due.
-    fn close_or_next(&mut self) -> Result<bool, JsonError> {
-        while let Some(&bracket) = self.open.last() {
-            self.skip_blanks();
-            match (bracket, self.peek()) {
-                (b'{', Some(b'}')) | (b'[', Some(b']')) => {
-                    self.at += 1;
-                    self.open.pop();
-                }
-                (b'{', Some(b',')) => {
-                    self.at += 1;
-                    self.key()?;
-                    return Ok(false);
-                }
-                (b'[', Some(b',')) => {
-                    self.at += 1;
-                    return Ok(false);
-                }
-                _ => return self.fail("no comma or bracket behind a value"),
-            }
-        }
-        Ok(true)
     }
 }
 

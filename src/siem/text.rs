@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::str;
 
-use super::blocks::{BLOCK_BYTES, Percent, Special, mask};
+use super::blocks::{BLOCK_BYTES, Percent, Special, each_mark, holds, mask};
 
 /// Longest text Wazuh's indexer takes in one field is 32,766 bytes of UTF-8; every string stays below it.
 pub(crate) const TEXT_BYTES_MAX: usize = 32_000;
@@ -60,27 +60,74 @@ pub(crate) fn percent_decode_into(source: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + source.len() + COPY_BYTES, 0);
     let target = &mut out[start..];
-    let (mut read, mut written) = (0, 0);
-    let mut block = 0;
-    while block < source.len() {
-        let end = source.len().min(block + BLOCK_BYTES);
-        let mut escapes = mask::<Percent>(&source[block..end]);
-        while escapes != 0 {
-            let at = block + escapes.trailing_zeros() as usize;
-            escapes &= escapes - 1;
-            copy_short(source, read..at, target, written);
-            written += at - read;
-            (target[written], read) = unescaped(source, at);
-            written += 1;
-        }
-        if read < end {
-            copy_short(source, read..end, target, written);
-            written += end - read;
-            read = end;
-        }
-        block = end;
+    let (mut block, mut read, mut written) = (0, 0, 0);
+    while let (Some(text), Some(room)) = (source[block..].first_chunk(), target[written..].first_chunk_mut()) {
+        let (read_to, decoded) = decode_block(text, room, read - block);
+        read = block + read_to;
+        written += decoded;
+        block += BLOCK_BYTES;
     }
-    out.truncate(start + written);
+    each_mark::<Percent>(&source[block..], |at| {
+        let at = block + at;
+        copy_short(source, read..at, target, written);
+        written += at - read;
+        (target[written], read) = unescaped(source, at);
+        written += 1;
+    });
+    copy_short(source, read..source.len(), target, written);
+    out.truncate(start + written + source.len() - read);
+}
+
+/// Bytes of a block and of what may be read behind it.
+const WINDOW_BYTES: usize = BLOCK_BYTES + COPY_BYTES;
+
+/// Percent-decodes the block that `text` begins with, from `read` on, to the beginning of `room`. Returns where the text
+/// goes on (an escape may reach beyond the block) and how many bytes were written.
+///
+/// No range needs a check at run time: the compiler sees that each begins within the block.
+#[inline(always)]
+fn decode_block(text: &[u8; WINDOW_BYTES], room: &mut [u8; WINDOW_BYTES], read: usize) -> (usize, usize) {
+    const LAST: usize = BLOCK_BYTES - 1;
+    let (mut read, mut written) = (read, 0);
+    let mut escapes = mask::<Percent>(&text[..BLOCK_BYTES]);
+    while escapes != 0 {
+        let at = escapes.trailing_zeros() as usize & LAST;
+        escapes &= escapes - 1;
+        written = copy_within_block(text, read, at, room, written);
+        let (high, low) = (HEX_DIGITS[usize::from(text[at + 1])], HEX_DIGITS[usize::from(text[at + 2])]);
+        let is_escape = (high | low) < 16;
+        room[written & LAST] = if is_escape { high << 4 | low } else { b'%' };
+        read = at + if is_escape { 3 } else { 1 };
+        written += 1;
+    }
+    if read < BLOCK_BYTES {
+        written = copy_within_block(text, read, BLOCK_BYTES, room, written);
+        read = BLOCK_BYTES;
+    }
+    (read, written)
+}
+
+/// Copies `from..to` of the block; returns where it ends in `room`. What is copied too much is overwritten by what follows.
+#[inline(always)]
+fn copy_within_block(
+    text: &[u8; WINDOW_BYTES],
+    mut from: usize,
+    to: usize,
+    room: &mut [u8; WINDOW_BYTES],
+    at: usize,
+) -> usize {
+    const LAST: usize = BLOCK_BYTES - 1;
+    let end = at + to - from;
+    let mut at = at;
+    loop {
+        let (source, target) = (from & LAST, at & LAST);
+        room[target..target + COPY_BYTES].copy_from_slice(&text[source..source + COPY_BYTES]);
+        at += COPY_BYTES;
+        from += COPY_BYTES;
+        if at >= end {
+            return end;
+        }
+    }
 }
 
 /// Bytes that [`copy_short`] copies at once.
@@ -88,23 +135,23 @@ const COPY_BYTES: usize = 16;
 
 /// Copies `range` to `at` in `target`, where [`COPY_BYTES`] more have room. Most ranges are short: copying a fixed number
 /// of bytes is quicker than asking how many, and what is too much is overwritten by what follows.
-#[inline]
+#[inline(always)]
 fn copy_short(source: &[u8], range: Range<usize>, target: &mut [u8], at: usize) {
     let length = range.len();
     if length <= COPY_BYTES
-        && let (Some(from), Some(to)) =
-            (source.get(range.start..range.start + COPY_BYTES), target.get_mut(at..at + COPY_BYTES))
+        && let Some(from) = source[range.start..].first_chunk::<COPY_BYTES>()
+        && let Some(to) = target[at..].first_chunk_mut::<COPY_BYTES>()
     {
-        to.copy_from_slice(from);
+        *to = *from;
     } else {
         target[at..at + length].copy_from_slice(&source[range]);
     }
 }
 
 /// The byte that the escape at `at` stands for, and where the text goes on; the percent sign itself if it begins none.
-#[inline]
+#[inline(always)]
 fn unescaped(source: &[u8], at: usize) -> (u8, usize) {
-    if let [high, low, ..] = source[at + 1..] {
+    if let Some(&[_, high, low]) = source[at..].first_chunk() {
         let (high, low) = (HEX_DIGITS[usize::from(high)], HEX_DIGITS[usize::from(low)]);
         if (high | low) < 16 {
             return (high << 4 | low, at + 3);
@@ -116,6 +163,10 @@ fn unescaped(source: &[u8], at: usize) -> (u8, usize) {
 /// Writes `text` as a JSON string with its quotes.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8], place: Place) -> Written {
     write_checked(out, text, place, |out, text, room| {
+        if text.len() <= room && !holds::<Special>(text) {
+            out.extend_from_slice(text);
+            return Written::default();
+        }
         if text.is_ascii() && text.len() <= room {
             return Written { lossy: write_escaped(out, text), cut: false };
         }
@@ -265,29 +316,35 @@ const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     out.reserve(bytes.len() + BLOCK_BYTES);
     let mut nul = false;
-    let (mut written, mut block) = (0, 0);
-    while block < bytes.len() {
-        let end = bytes.len().min(block + BLOCK_BYTES);
-        let mut specials = mask::<Special>(&bytes[block..end]);
-        while specials != 0 {
-            let at = block + specials.trailing_zeros() as usize;
-            specials &= specials - 1;
-            let letter = SHORT_ESCAPES[usize::from(bytes[at])];
-            if letter != 0 {
-                out.extend_from_slice(&bytes[written..at]);
-                out.extend_from_slice(&[b'\\', letter]);
-                written = at + 1;
-            } else if let Some((escape, length)) = long_escape(&bytes[at..]) {
-                out.extend_from_slice(&bytes[written..at]);
-                out.extend_from_slice(&escape);
-                written = at + length;
-                nul |= bytes[at] == 0;
-            }
+    let mut written = 0;
+    each_mark::<Special>(bytes, |at| {
+        let letter = SHORT_ESCAPES[usize::from(bytes[at])];
+        if letter != 0 {
+            append_short(out, bytes, written..at);
+            out.extend_from_slice(&[b'\\', letter]);
+            written = at + 1;
+        } else if let Some((escape, length)) = long_escape(&bytes[at..]) {
+            out.extend_from_slice(&bytes[written..at]);
+            out.extend_from_slice(&escape);
+            written = at + length;
+            nul |= bytes[at] == 0;
         }
-        block = end;
-    }
+    });
     out.extend_from_slice(&bytes[written..]);
     nul
+}
+
+/// Appends `range` of `bytes`, which is mostly short: see [`copy_short`].
+#[inline(always)]
+fn append_short(out: &mut Vec<u8>, bytes: &[u8], range: Range<usize>) {
+    let (start, length) = (out.len(), range.len());
+    match bytes[range.start..].first_chunk::<COPY_BYTES>() {
+        Some(piece) if length <= COPY_BYTES => {
+            out.extend_from_slice(piece);
+            out.truncate(start + length);
+        }
+        _ => out.extend_from_slice(&bytes[range]),
+    }
 }
 
 /// The letter that escapes a byte behind a backslash; 0 where there is none.

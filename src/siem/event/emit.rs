@@ -1,7 +1,8 @@
 //! Writes one event line: members, texts and values, counting fields and remembering what had to be cut. Never decides
 //! what an event says; never makes a line that is not JSON.
 
-use super::fields::Encoding;
+use super::fields::{Encoding, Name};
+use crate::siem::blocks::{Special, holds};
 use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
 use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, percent_decode_into, spell_into, write_plain, write_text};
 
@@ -34,8 +35,10 @@ const NAME_NOTED_CHARS_MAX: usize = 64;
 /// The name of a member.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key<'a> {
-    /// A name of ours or of the table: it comes once and needs no escape.
+    /// A name of ours: it comes once and needs no escape.
     Known(&'static str),
+    /// A name of the table; the same holds for it.
+    Field(&'static Name),
     /// A name from the line.
     Found(Text<'a>),
 }
@@ -45,6 +48,7 @@ impl Key<'_> {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Known(name) => name.as_bytes(),
+            Self::Field(name) => name.text.as_bytes(),
             Self::Found(name) => name.bytes,
         }
     }
@@ -126,6 +130,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a member of ours: text that, where it comes from Akamai, also stands whole elsewhere in the line.
+    #[inline(always)]
     pub(super) fn own<'t>(&mut self, key: &'static str, text: impl Into<Text<'t>>) {
         self.own_key(key);
         self.value_text(key.as_bytes(), text.into());
@@ -152,8 +157,13 @@ impl<'a> Emit<'a> {
     pub(super) fn raw(&mut self, key: &[u8], original: &[u8]) {
         let key = [key, b"Raw"].concat();
         if self.key(Key::Found(key.as_slice().into())) {
+            let original = &original[..original.len().min(TEXT_BYTES_MAX + 1)];
+            if !holds::<Special>(original) {
+                self.value_text(&key, original.into());
+                return;
+            }
             let mut spelled = Vec::new();
-            spell_into(&original[..original.len().min(TEXT_BYTES_MAX + 1)], &mut spelled);
+            spell_into(original, &mut spelled);
             self.value_text(&key, spelled.as_slice().into());
         }
     }
@@ -188,10 +198,10 @@ impl<'a> Emit<'a> {
     /// Passes a value of the line through as a member, so that Wazuh can index it: scalars become strings, nulls are left
     /// out, strings are decoded as `encoding` says, what is nested too deep becomes text.
     pub(super) fn pass(&mut self, line: Line<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
-        if value.kind == Kind::Null || !self.has_room(key.bytes()) {
+        if value.kind() == Kind::Null || !self.has_room(key.bytes()) {
             return;
         }
-        if matches!(value.kind, Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
+        if matches!(value.kind(), Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
             if self.key(key) {
                 self.nested(line, key.bytes(), value, encoding);
             }
@@ -200,7 +210,7 @@ impl<'a> Emit<'a> {
         let mut unescaped = std::mem::take(self.unescaped);
         let mut decoded = std::mem::take(self.decoded);
         let text = line.text(value, &mut unescaped);
-        if encoding == Encoding::UnknownPercent && matches!(value.kind, Kind::Text | Kind::EscapedText) {
+        if encoding == Encoding::UnknownPercent && matches!(value.kind(), Kind::Text | Kind::EscapedText) {
             decoded.clear();
             percent_decode_into(text.bytes, &mut decoded);
             self.text(key, decoded.as_slice().into(), Some(text.bytes));
@@ -232,6 +242,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a name of ours, of which we know that it comes once.
+    #[inline(always)]
     fn own_key(&mut self, key: &'static str) {
         self.comma();
         self.out.push(b'"');
@@ -239,11 +250,27 @@ impl<'a> Emit<'a> {
         self.out.extend_from_slice(b"\":");
     }
 
+    /// Writes a name of the table.
+    #[inline(always)]
+    fn field_key(&mut self, name: &'static Name) {
+        let comma = usize::from(self.out.last() != Some(&b'{'));
+        let skipped = 1 - comma;
+        let (end, padded) = (self.out.len() + name.length - skipped, &name.spelled[skipped..]);
+        if let Some(padded) = padded.first_chunk::<{ Name::SPELLED_BYTES_MAX }>() {
+            self.out.extend_from_slice(padded);
+            self.out.truncate(end);
+        }
+    }
+
     /// Writes a name with its comma and colon, unless the object has it already (in any case).
     fn key(&mut self, key: Key<'_>) -> bool {
         let key = match key {
             Key::Known(name) => {
                 self.own_key(name);
+                return true;
+            }
+            Key::Field(name) => {
+                self.field_key(name);
                 return true;
             }
             Key::Found(key) => key,
@@ -269,6 +296,7 @@ impl<'a> Emit<'a> {
         true
     }
 
+    #[inline(always)]
     fn comma(&mut self) {
         if self.out.last() != Some(&b'{') {
             self.out.push(b',');
@@ -311,7 +339,7 @@ impl<'a> Emit<'a> {
     /// An object or array whose name is already written.
     fn nested(&mut self, line: Line<'_>, key: &[u8], value: Value, encoding: Encoding) {
         self.enter(key);
-        if value.kind == Kind::Object {
+        if value.kind() == Kind::Object {
             self.out.push(b'{');
             let mut name = Vec::new();
             each_member(line.bytes, value, |key, value| {
@@ -337,14 +365,14 @@ impl<'a> Emit<'a> {
                 self.note_cut(b"[]");
                 return false;
             }
-            if item.kind == Kind::Null {
+            if item.kind() == Kind::Null {
                 return true;
             }
             if items > 0 {
                 self.out.push(b',');
             }
             items += 1;
-            match item.kind {
+            match item.kind() {
                 Kind::Object | Kind::Array if self.open.len() < DEPTH_MAX => self.nested(line, b"", item, encoding),
                 _ => self.item_text(line, item, encoding),
             }
@@ -357,7 +385,7 @@ impl<'a> Emit<'a> {
     fn item_text(&mut self, line: Line<'_>, item: Value, encoding: Encoding) {
         let mut unescaped = std::mem::take(self.unescaped);
         let text = line.text(item, &mut unescaped).bytes;
-        let written = if encoding == Encoding::UnknownPercent && matches!(item.kind, Kind::Text | Kind::EscapedText) {
+        let written = if encoding == Encoding::UnknownPercent && matches!(item.kind(), Kind::Text | Kind::EscapedText) {
             self.decoded.clear();
             percent_decode_into(text, self.decoded);
             write_text(self.out, self.decoded, Place::Item)

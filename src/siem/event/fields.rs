@@ -57,38 +57,66 @@ pub(super) enum Object {
 /// How many [`Object`]s there are.
 pub(super) const OBJECTS: usize = 8;
 
+/// The name of a field of the table, also as it is written.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// As Akamai spells it.
+    pub(super) text: &'static str,
+    /// With comma, quotes and colon; padded, since copying a fixed number of bytes is quicker than asking how many.
+    pub(super) spelled: [u8; Self::SPELLED_BYTES_MAX + 1],
+    /// How many bytes of that there are.
+    pub(super) length: usize,
+}
+
+impl Name {
+    /// Bytes of the longest name, with comma, quotes and colon.
+    pub(super) const SPELLED_BYTES_MAX: usize = 24;
+
+    const fn new(text: &'static str) -> Self {
+        let mut spelled = [b' '; Self::SPELLED_BYTES_MAX + 1];
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            spelled[at + 2] = bytes[at];
+            at += 1;
+        }
+        (spelled[0], spelled[1], spelled[at + 2], spelled[at + 3]) = (b',', b'"', b'"', b':');
+        Self { text, spelled, length: at + 4 }
+    }
+}
+
 struct ObjectFields {
     name: &'static str,
     object: Object,
-    fields: &'static [(&'static str, Encoding)],
+    fields: &'static [(Name, Encoding)],
     /// What members are that the table does not name.
     others: Encoding,
 }
 
 use Encoding::{Headers, Percent, PercentAsSent, Plain, Unknown, UnknownBase64, UnknownPercent};
 
-const TABLE: [ObjectFields; OBJECTS] = [
+static TABLE: [ObjectFields; OBJECTS] = [
     ObjectFields {
         name: "attackData",
         object: Object::AttackData,
         fields: &[
-            ("configId", Plain),
-            ("policyId", Plain),
-            ("clientIP", Plain),
-            ("rules", Encoding::RuleList(RuleList::Rules)),
-            ("ruleVersions", Encoding::RuleList(RuleList::Versions)),
-            ("ruleMessages", Encoding::RuleList(RuleList::Messages)),
-            ("ruleTags", Encoding::RuleList(RuleList::Tags)),
-            ("ruleData", Encoding::RuleList(RuleList::Data)),
-            ("ruleSelectors", Encoding::RuleList(RuleList::Selectors)),
-            ("ruleActions", Encoding::RuleList(RuleList::Actions)),
-            ("appliedAction", Plain),
-            ("apiId", Plain),
-            ("apiKey", Plain),
+            (Name::new("configId"), Plain),
+            (Name::new("policyId"), Plain),
+            (Name::new("clientIP"), Plain),
+            (Name::new("rules"), Encoding::RuleList(RuleList::Rules)),
+            (Name::new("ruleVersions"), Encoding::RuleList(RuleList::Versions)),
+            (Name::new("ruleMessages"), Encoding::RuleList(RuleList::Messages)),
+            (Name::new("ruleTags"), Encoding::RuleList(RuleList::Tags)),
+            (Name::new("ruleData"), Encoding::RuleList(RuleList::Data)),
+            (Name::new("ruleSelectors"), Encoding::RuleList(RuleList::Selectors)),
+            (Name::new("ruleActions"), Encoding::RuleList(RuleList::Actions)),
+            (Name::new("appliedAction"), Plain),
+            (Name::new("apiId"), Plain),
+            (Name::new("apiKey"), Plain),
             // Its `;` separate no list.
-            ("clientReputation", Plain),
-            ("slowPostAction", Plain),
-            ("slowPostRate", Plain),
+            (Name::new("clientReputation"), Plain),
+            (Name::new("slowPostAction"), Plain),
+            (Name::new("slowPostRate"), Plain),
         ],
         others: Unknown,
     },
@@ -96,61 +124,76 @@ const TABLE: [ObjectFields; OBJECTS] = [
         name: "httpMessage",
         object: Object::HttpMessage,
         fields: &[
-            ("requestId", Percent),
-            ("start", Percent),
-            ("protocol", Percent),
-            ("method", Percent),
-            ("host", Percent),
-            ("port", Percent),
-            ("path", PercentAsSent),
-            ("query", PercentAsSent),
-            ("requestHeaders", Headers),
-            ("responseHeaders", Headers),
-            ("status", Percent),
-            ("bytes", Percent),
-            ("tls", Percent),
+            (Name::new("requestId"), Percent),
+            (Name::new("start"), Percent),
+            (Name::new("protocol"), Percent),
+            (Name::new("method"), Percent),
+            (Name::new("host"), Percent),
+            (Name::new("port"), Percent),
+            (Name::new("path"), PercentAsSent),
+            (Name::new("query"), PercentAsSent),
+            (Name::new("requestHeaders"), Headers),
+            (Name::new("responseHeaders"), Headers),
+            (Name::new("status"), Percent),
+            (Name::new("bytes"), Percent),
+            (Name::new("tls"), Percent),
         ],
         others: UnknownPercent,
     },
     ObjectFields {
         name: "geo",
         object: Object::Geo,
-        fields: &[("continent", Plain), ("country", Plain), ("regionCode", Plain), ("city", Plain), ("asn", Plain)],
+        fields: &[
+            (Name::new("continent"), Plain),
+            (Name::new("country"), Plain),
+            (Name::new("regionCode"), Plain),
+            (Name::new("city"), Plain),
+            (Name::new("asn"), Plain),
+        ],
         others: Unknown,
     },
     ObjectFields {
         name: "botData",
         object: Object::BotData,
-        fields: &[("botScore", Plain), ("responseSegment", Plain)],
+        fields: &[(Name::new("botScore"), Plain), (Name::new("responseSegment"), Plain)],
         others: Unknown,
     },
     ObjectFields {
         name: "clientData",
         object: Object::ClientData,
-        fields: &[("telemetryType", Plain), ("appBundleId", Plain), ("appVersion", Plain), ("sdkVersion", Plain)],
+        fields: &[
+            (Name::new("telemetryType"), Plain),
+            (Name::new("appBundleId"), Plain),
+            (Name::new("appVersion"), Plain),
+            (Name::new("sdkVersion"), Plain),
+        ],
         others: Unknown,
     },
     ObjectFields {
         name: "userRiskData",
         object: Object::UserRiskData,
         fields: &[
-            ("status", Plain),
-            ("score", Plain),
-            ("risk", Plain),
-            ("trust", Plain),
-            ("general", Plain),
-            ("allow", Plain),
-            ("uuid", Plain),
-            ("originUserId", Plain),
-            ("username", Plain),
-            ("emailDomain", Plain),
+            (Name::new("status"), Plain),
+            (Name::new("score"), Plain),
+            (Name::new("risk"), Plain),
+            (Name::new("trust"), Plain),
+            (Name::new("general"), Plain),
+            (Name::new("allow"), Plain),
+            (Name::new("uuid"), Plain),
+            (Name::new("originUserId"), Plain),
+            (Name::new("username"), Plain),
+            (Name::new("emailDomain"), Plain),
         ],
         others: Unknown,
     },
     ObjectFields {
         name: "identity",
         object: Object::Identity,
-        fields: &[("ja4", Plain), ("tlsFingerprintV2", Plain), ("tlsFingerprintV3", Plain)],
+        fields: &[
+            (Name::new("ja4"), Plain),
+            (Name::new("tlsFingerprintV2"), Plain),
+            (Name::new("tlsFingerprintV3"), Plain),
+        ],
         others: Unknown,
     },
     ObjectFields { name: "custom", object: Object::Custom, fields: &[], others: UnknownBase64 },
@@ -189,7 +232,7 @@ impl KnownField {
     const fn of(object: Object, name: &str) -> Self {
         let fields = TABLE[object as usize].fields;
         let mut index = 0;
-        while !same(fields[index].0.as_bytes(), name.as_bytes()) {
+        while !same(fields[index].0.text.as_bytes(), name.as_bytes()) {
             index += 1;
         }
         Self { object, index }
@@ -219,16 +262,16 @@ impl Object {
     /// Akamai spells it.
     ///
     /// `expected` is where to look first: members mostly come in the order of the table.
-    pub(super) fn field(self, name: &[u8], expected: usize) -> (Option<(usize, &'static str)>, Encoding) {
+    pub(super) fn field(self, name: &[u8], expected: usize) -> (Option<(usize, &'static Name)>, Encoding) {
         let entry = &TABLE[self as usize];
-        let is_exact = |&(known, _): &(&str, Encoding)| name == known.as_bytes();
+        let is_exact = |(known, _): &(Name, Encoding)| name == known.text.as_bytes();
         let exact = match entry.fields.get(expected) {
             Some(field) if is_exact(field) => Some(expected),
             _ => entry.fields.iter().position(is_exact),
         };
-        let found =
-            exact.or_else(|| entry.fields.iter().position(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())));
-        found.map_or((None, entry.others), |index| (Some((index, entry.fields[index].0)), entry.fields[index].1))
+        let found = exact
+            .or_else(|| entry.fields.iter().position(|(known, _)| name.eq_ignore_ascii_case(known.text.as_bytes())));
+        found.map_or((None, entry.others), |index| (Some((index, &entry.fields[index].0)), entry.fields[index].1))
     }
 }
 
@@ -333,8 +376,10 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case() {
         assert_eq!(Object::named(b"ATTACKdata"), Some(Object::AttackData));
-        assert_eq!(Object::HttpMessage.field(b"requestheaders", 0), (Some((8, "requestHeaders")), Headers));
-        assert_eq!(Object::HttpMessage.field(b"ja4", 99), (None, UnknownPercent));
+        let (found, encoding) = Object::HttpMessage.field(b"requestheaders", 0);
+        assert_eq!((found.map(|(index, name)| (index, name.text)), encoding), (Some((8, "requestHeaders")), Headers));
+        let (found, encoding) = Object::HttpMessage.field(b"ja4", 99);
+        assert_eq!((found.is_some(), encoding), (false, UnknownPercent));
     }
 
     #[test]

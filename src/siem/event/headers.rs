@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::siem::blocks::{HeaderMark, Marks};
+use crate::siem::blocks::{HeaderMark, each_mark};
 
 /// What stands in place of a secret.
 pub(super) const REDACTED: &[u8] = b"[redacted]";
@@ -36,15 +36,18 @@ impl Headers {
         let mut rule = Rule::Keep;
         let mut start = 0;
         let mut colon = None;
-        for mark in Marks::<HeaderMark>::from(text, 0) {
+        each_mark::<HeaderMark>(text, |mark| {
             if text[mark] == b':' {
                 colon.get_or_insert(mark);
             } else {
-                rule = self.read_line(text, start..mark, colon, rule, names);
+                // Between CR and LF stands nothing to be read.
+                if start < mark {
+                    rule = self.read_line(text, start..mark, colon, rule, names);
+                }
                 start = mark + 1;
                 colon = None;
             }
-        }
+        });
         self.read_line(text, start..text.len(), colon, rule, names);
     }
 

@@ -1,6 +1,6 @@
 //! The members of one event, each found and resolved once: which field it is and how it is encoded. Never writes.
 
-use super::fields::{Encoding, FIELDS_MAX, KnownField, OBJECTS, Object, RuleList, reserved_at_top_level};
+use super::fields::{Encoding, FIELDS_MAX, KnownField, Name, OBJECTS, Object, RuleList, reserved_at_top_level};
 use super::rule_lists::RuleLists;
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
 use crate::siem::text::percent_decode_into;
@@ -22,7 +22,7 @@ pub(super) enum TopLevel {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
     /// Its name as Akamai spells it, where the table has it.
-    pub(super) name: Option<&'static str>,
+    pub(super) name: Option<&'static Name>,
     pub(super) encoding: Encoding,
     /// Null, or a known field that the object had before: it is not passed on.
     pub(super) skipped: bool,
@@ -66,7 +66,7 @@ impl<'a> Members<'a> {
                     TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes, expected),
                     _ => (None, Encoding::Unknown),
                 };
-                let mut skipped = child.value.kind == Kind::Null;
+                let mut skipped = child.value.kind() == Kind::Null;
                 if let Some((index, _)) = found {
                     skipped |= known[index] != 0;
                     if !skipped {
@@ -77,7 +77,7 @@ impl<'a> Members<'a> {
                 resolved.inner.push(Field { name: found.map(|(_, name)| name), encoding, skipped });
             }
             if let TopLevel::Object(object) = what
-                && member.value.kind != Kind::Null
+                && member.value.kind() != Kind::Null
                 && objects[object as usize].is_none()
             {
                 objects[object as usize] = Some(member);
@@ -105,7 +105,7 @@ impl<'a> Members<'a> {
 
     /// Whether the event has this object and it is one.
     pub(super) fn has(&self, object: Object) -> bool {
-        self.object(object).is_some_and(|member| member.value.kind == Kind::Object)
+        self.object(object).is_some_and(|member| member.value.kind() == Kind::Object)
     }
 
     /// The first value of a top-level name that says what the line is.
@@ -156,7 +156,7 @@ impl<'a> Members<'a> {
     }
 
     fn read_rule_list(&self, lists: &mut RuleLists, list: RuleList, value: Value, scratch: &mut Vec<u8>) {
-        match value.kind {
+        match value.kind() {
             Kind::Null => {}
             Kind::Text | Kind::EscapedText => lists.read(list, self.line.text(value, scratch).bytes),
             // Not seen so far: a list that comes as one has nothing to decode.
@@ -177,7 +177,7 @@ impl<'a> Members<'a> {
 
 /// A text, number, true or false.
 pub(super) fn is_plain(value: Value) -> bool {
-    matches!(value.kind, Kind::Text | Kind::EscapedText | Kind::Scalar)
+    matches!(value.kind(), Kind::Text | Kind::EscapedText | Kind::Scalar)
 }
 
 /// 1 + the place of a member on the tape.

@@ -2,7 +2,8 @@
 //!
 //! The order of work, and where it stands:
 //!
-//! 1. `siem::json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`).
+//! 1. `siem::json` scans the line, which is hashed meanwhile; what is no JSON object becomes an event that carries it
+//!    (`unparsed`).
 //! 2. `members` finds each field; the table in `fields` says how it is encoded.
 //! 3. `rule_lists` decodes the triggered rules, `meaning` and `classify` say what they mean.
 //!    `burst` counts them, where that is wanted.
@@ -36,6 +37,7 @@ use self::members::{Members, Resolved, TopLevel, is_plain};
 use self::objects::{ObjectMemory, ObjectWriter};
 use self::rule_lists::RuleLists;
 use self::top_level::UrlParts;
+use super::blocks::Follow;
 use super::json::{JsonError, Kind, Member, Tape};
 
 /// Shortest limit of a line that still holds what rules need, in bytes.
@@ -77,6 +79,7 @@ struct Memory {
     emit: EmitMemory,
     objects: ObjectMemory,
     texts: [Vec<u8>; 2],
+    client: [Vec<u8>; 2],
     action: Vec<u8>,
     url: Vec<u8>,
     user_agent: Vec<u8>,
@@ -98,8 +101,8 @@ impl EventDecoder {
     /// Appends the event of `line` (without its line end) to `out`: exactly one JSON object and a line end, within the
     /// limits, whatever the bytes. Returns the line's id.
     pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) -> EventId {
-        let id = event_id(line);
-        self.decode(line, id, out);
+        let (scanned, id) = self.scan(line);
+        self.decode(line, scanned, id, out);
         id
     }
 
@@ -111,18 +114,25 @@ impl EventDecoder {
         is_known: impl FnOnce(&EventId) -> bool,
         out: &mut Vec<u8>,
     ) -> Option<EventId> {
-        let id = event_id(line);
+        let (scanned, id) = self.scan(line);
         if is_known(&id) {
             return None;
         }
-        self.decode(line, id, out);
+        self.decode(line, scanned, id, out);
         Some(id)
     }
 
-    fn decode(&mut self, line: &[u8], id: EventId, out: &mut Vec<u8>) {
+    /// Scans and hashes the line at once.
+    fn scan(&mut self, line: &[u8]) -> (Result<(), JsonError>, EventId) {
+        let mut hash = LineHash(Sha256::new());
+        let scanned = self.tape.scan(line, &mut hash);
+        (scanned, hash.id())
+    }
+
+    fn decode(&mut self, line: &[u8], scanned: Result<(), JsonError>, id: EventId, out: &mut Vec<u8>) {
         let start = out.len();
         let event_id = digits(&id);
-        match self.tape.scan(line) {
+        match scanned {
             Ok(()) => self.write_event(line, &event_id, out),
             Err(error) => self.write_unparsed(line, &event_id, &error, out),
         }
@@ -134,9 +144,9 @@ impl EventDecoder {
         out.push(b'\n');
     }
 
-    fn write_event(&mut self, line: &[u8], event_id: &str, out: &mut Vec<u8>) {
+    fn write_event(&mut self, line: &[u8], event_id: &[u8], out: &mut Vec<u8>) {
         let Self { settings, tape, resolved, lists, bursts, memory } = self;
-        let Memory { emit, objects, texts, action, url, user_agent } = memory;
+        let Memory { emit, objects, texts, client, action, url, user_agent } = memory;
         let members = Members::resolve(line, tape, resolved);
         members.read_rule_lists(lists, &mut texts[0]);
         let meaning = Meaning::of(&members, lists, texts, action);
@@ -144,7 +154,8 @@ impl EventDecoder {
 
         let mut emit = Emit::open_line(out, emit);
         let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, texts).bytes);
-        write_top_level(&mut emit, &members, action, time_ms, url, texts);
+        let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
+        write_top_level(&mut emit, &members, action, time_ms, address, url, texts);
         let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
@@ -170,7 +181,7 @@ impl EventDecoder {
         let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
         // One without a time cannot be counted.
         if let (Some(bursts), Some(time_ms)) = (bursts, time_ms) {
-            count_burst(bursts, &members, &meaning, time_ms, &host, texts, &mut emit);
+            count_burst(bursts, &meaning, time_ms, address, &host, &mut emit);
         }
         if !host.is_empty() {
             emit.own("host", host.as_slice());
@@ -192,7 +203,7 @@ impl EventDecoder {
         emit.close_line();
     }
 
-    fn write_unparsed(&mut self, line: &[u8], event_id: &str, error: &JsonError, out: &mut Vec<u8>) {
+    fn write_unparsed(&mut self, line: &[u8], event_id: &[u8], error: &JsonError, out: &mut Vec<u8>) {
         let mut emit = Emit::open_line(out, &mut self.memory.emit);
         emit.own("type", TYPE);
         emit.open("akamai");
@@ -218,6 +229,7 @@ fn write_top_level(
     members: &Members<'_>,
     action: &[u8],
     time_ms: Option<i64>,
+    address: Option<&str>,
     url: &mut Vec<u8>,
     texts: &mut [Vec<u8>; 2],
 ) {
@@ -230,7 +242,7 @@ fn write_top_level(
     if let Some(timestamp) = time_ms.and_then(top_level::timestamp) {
         emit.own("timestamp", timestamp.as_str());
     }
-    if let Some(address) = top_level::source_ip(members.text(KnownField::CLIENT_IP, texts).bytes) {
+    if let Some(address) = address {
         emit.own("srcip", address);
     }
     if !action.is_empty() {
@@ -258,14 +270,12 @@ fn write_top_level(
 /// Counts the event and marks it if it completes a burst.
 fn count_burst(
     bursts: &mut Bursts,
-    members: &Members<'_>,
     meaning: &Meaning,
     time_ms: i64,
+    source: Option<&str>,
     host: &[u8],
-    texts: &mut [Vec<u8>; 2],
     emit: &mut Emit<'_>,
 ) {
-    let source = top_level::source_ip(members.text(KnownField::CLIENT_IP, texts).bytes);
     let Meaning { verdict, category, group, .. } = *meaning;
     let mut words = String::new();
     bursts.count(&Counted { time_ms, source, host, verdict, category, group }, &mut words);
@@ -290,19 +300,34 @@ fn url_into(members: &Members<'_>, url: &mut Vec<u8>) -> bool {
 /// Whether nothing is lost when a member named type, format or version is not passed on: it stands at the top already.
 fn stands_at_the_top(members: &Members<'_>, name: &str, member: &Member) -> bool {
     match name {
-        "type" => member.value.kind == Kind::Null || member.value.source(members.line.bytes) == TYPE.as_bytes(),
-        _ => is_plain(member.value) || member.value.kind == Kind::Null,
+        "type" => member.value.kind() == Kind::Null || member.value.source(members.line.bytes) == TYPE.as_bytes(),
+        _ => is_plain(member.value) || member.value.kind() == Kind::Null,
     }
 }
 
-fn event_id(line: &[u8]) -> EventId {
-    let digest = Sha256::digest(line);
-    let mut id = EventId::default();
-    id.copy_from_slice(&digest[..size_of::<EventId>()]);
-    id
+/// The hash that makes a line's id.
+struct LineHash(Sha256);
+
+impl LineHash {
+    fn id(self) -> EventId {
+        let mut id = EventId::default();
+        id.copy_from_slice(&self.0.finalize()[..size_of::<EventId>()]);
+        id
+    }
 }
 
-fn digits(id: &EventId) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    id.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+impl Follow for &mut LineHash {
+    #[inline]
+    fn follow(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+fn digits(id: &EventId) -> [u8; 2 * size_of::<EventId>()] {
+    let mut digits = [0; 2 * size_of::<EventId>()];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(id) {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    digits
 }

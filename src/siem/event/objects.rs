@@ -34,12 +34,12 @@ impl ObjectWriter<'_> {
     /// Writes the object that `member` is.
     pub(super) fn write(&mut self, emit: &mut Emit<'_>, object: Object, member: &Member) {
         emit.open(object.name());
-        if member.value.kind == Kind::Object {
+        if member.value.kind() == Kind::Object {
             let members = self.members;
             for (field, child) in members.of(member).filter(|(field, _)| !field.skipped) {
                 let mut key_memory = std::mem::take(&mut self.memory.key);
                 let key = match field.name {
-                    Some(name) => Key::Known(name),
+                    Some(name) => Key::Field(name),
                     None => Key::Found(members.line.text(child.key, &mut key_memory)),
                 };
                 if emit.has_room(key.bytes()) {
@@ -109,7 +109,7 @@ impl ObjectWriter<'_> {
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
-        let text = match value.kind {
+        let text = match value.kind() {
             Kind::Text | Kind::EscapedText => {
                 custom_text(self.members.line.text(value, &mut self.memory.unescaped).bytes)
             }

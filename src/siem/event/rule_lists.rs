@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::fields::{RULE_LISTS, RuleList};
-use crate::siem::blocks::{Marks, Semicolon};
+use crate::siem::blocks::{Semicolon, each_mark};
 use crate::siem::text::percent_decode_into;
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
@@ -54,10 +54,11 @@ impl RuleLists {
         let first = self.items.len();
         if !decoded.is_empty() {
             let mut start = 0;
-            for end in Marks::<Semicolon>::from(&decoded, 0).chain([decoded.len()]) {
+            each_mark::<Semicolon>(&decoded, |end| {
                 self.read_item(&decoded[start..end]);
                 start = end + 1;
-            }
+            });
+            self.read_item(&decoded[start..]);
         }
         self.lists[list as usize] = Some((first, self.items.len()));
         self.decoded = decoded;

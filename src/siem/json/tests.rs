@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn scan(line: &[u8]) -> Result<Tape, JsonError> {
     let mut tape = Tape::default();
-    tape.scan(line).map(|()| tape)
+    tape.scan(line, ()).map(|()| tape)
 }
 
 fn error(line: &str) -> String {
@@ -25,7 +25,7 @@ fn members_of_two_levels_are_found() {
     assert!(tape.children(&tape.top[3]).is_empty());
     assert_eq!(tape.top[1].value.source(line), b"-1.5e+3");
     let b = tape.inner[0].value;
-    assert_eq!((b.kind, b.source(line)), (Kind::EscapedText, &br#"x\"y"#[..]));
+    assert_eq!((b.kind(), b.source(line)), (Kind::EscapedText, &br#"x\"y"#[..]));
     assert_eq!(tape.inner[1].value.source(line), br#"[1,{"d":null}]"#);
 }
 
