@@ -138,9 +138,14 @@ impl Analysisd {
         stats.ok_or(StatsError::Starting)
     }
 
+    /// Whether it can be asked for counters, if not at once.
+    pub fn has_counters(&self) -> bool {
+        matches!(self.stats(), Ok(_) | Err(StatsError::Starting))
+    }
+
     /// A connection that asks nothing would keep everybody else's questions waiting.
     fn ask(&self) -> io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(&self.control)?;
+        let mut stream = connect_at_once(&self.control)?;
         let limit = Some(Duration::from_secs(STATS_S_MAX));
         stream.set_read_timeout(limit)?;
         stream.set_write_timeout(limit)?;
@@ -158,9 +163,43 @@ impl Analysisd {
     }
 }
 
+/// Connects, or fails where the listener's queue is full: one that hangs would keep us waiting without a limit.
+fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 /// The kernel's queue is full, or its memory for what is under way.
 fn is_no_room(error: &io::Error) -> bool {
     let no_buffers = rustix::io::Errno::NOBUFS.raw_os_error();
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
         || error.raw_os_error() == Some(no_buffers)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_listener_that_takes_nobody_is_no_reason_to_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("analysis");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let mut taken = Vec::new();
+        let error = (0..100_000).find_map(|_| match connect_at_once(&path) {
+            Ok(stream) => {
+                taken.push(stream);
+                None
+            }
+            Err(error) => Some(error),
+        });
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::WouldBlock);
+    }
 }

@@ -12,6 +12,7 @@ use crate::retry::{self, Failure, Reaction};
 use crate::siem::event::{EventDecoder, EventId};
 use crate::siem::query::{Query, Range, Window};
 use crate::state::cursor::CursorFile;
+use crate::state::delivery::DeliveryFile;
 use crate::state::seen::{SeenFiles, SeenIds};
 use crate::state::spool::{Header, Lane, Spool};
 use crate::state::{Loaded, StateFolder};
@@ -122,18 +123,15 @@ impl Backfill<'_> {
 
     /// The greatest number that a segment of the past may have had.
     fn last_number(&self) -> Result<u64, FileError> {
-        let delivered = match crate::state::delivery::DeliveryFile::of(self.state).load()? {
-            Loaded::Intact(record) => {
-                let batch = record.batch.map_or(record.delivered, |batch| batch.to);
-                [record.delivered, batch].map(|at| at.events.segment.max(at.notices.segment)).into_iter().max()
-            }
-            Loaded::Missing | Loaded::Corrupt => None,
+        let delivered = match DeliveryFile::of(self.state).load()? {
+            Loaded::Intact(record) => record.last_segment(),
+            Loaded::Missing | Loaded::Corrupt => 0,
         };
         let cursor = match CursorFile::of(self.state, self.source).load()? {
             Loaded::Intact(cursor) => cursor.segment,
             Loaded::Missing | Loaded::Corrupt => 0,
         };
-        Ok(delivered.unwrap_or(0).max(cursor))
+        Ok(delivered.max(cursor))
     }
 
     fn slice(&self, spool: &mut Spool, from: i64, to: i64, skip: &SeenIds) -> Result<Slice, BackfillError> {

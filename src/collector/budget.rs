@@ -19,7 +19,7 @@ const QUEUE_LAST_PAGE_S: f64 = 240.0;
 const FIRST_LINES_S: f64 = 60.0;
 
 /// No line is sent to the queue, and no confirmation waited for, after so many seconds of a run.
-const LAST_LINE_S: f64 = 260.0;
+const LAST_LINE_S: f64 = 250.0;
 
 /// A run that is not over by then is ended, in seconds: the wodle waits for it without limit.
 const WATCHDOG_S: f64 = 270.0;
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(usual.lines(Duration::from_secs(299)), 0);
         let queue = usual.for_queue();
         let times = [queue.first_lines(), queue.last_request(), queue.last_page(), queue.last_line()];
-        assert_eq!(times.map(|time| time.as_secs()), [60, 200, 240, 260]);
+        assert_eq!(times.map(|time| time.as_secs()), [60, 200, 240, 250]);
         let short = Budget::new(60, 1_000);
         assert_eq!((short.last_request().as_secs(), short.watchdog().as_secs()), (12, 54));
         assert_eq!(short.lines(Duration::ZERO), 47_500);

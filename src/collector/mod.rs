@@ -137,7 +137,9 @@ impl<'a> Collector<'a> {
                 let analysisd = Analysisd::of(run.wazuh.home(), LOCATION);
                 let wants_queue = run.output == config::Output::Queue;
                 let is_mute = !wants_queue && record.is_mute(&run.parent, run.socket.as_ref());
-                let output = if wants_queue || (is_mute && analysisd.stats().is_ok()) {
+                let is_queue = wants_queue || (is_mute && analysisd.has_counters());
+                let budget = if is_queue { run.budget.for_queue() } else { run.budget };
+                let output = if is_queue {
                     let pace = run.queue_lines_per_s_max;
                     Output::Queue(Box::new(Queueing::new(analysisd, file, record, pace, run.started)))
                 } else {
@@ -155,7 +157,7 @@ impl<'a> Collector<'a> {
                     broken: run.broken,
                     global_error: run.global_error,
                     wazuh: run.wazuh,
-                    budget: run.budget,
+                    budget,
                     started: run.started,
                 })
             }
@@ -320,7 +322,6 @@ impl<'a> Collector<'a> {
         let last_request = self.started + self.budget.last_request();
         let last_page = self.started + self.budget.last_page();
         while self.store.trouble.is_none() {
-            *exit = exit.and(self.deliver(Phase::Between));
             if self.store.room() == 0 {
                 let bytes = self.store.spool.bytes();
                 self.store.trouble = Some(format!("the spool is full: {bytes} bytes wait to be handed over"));
@@ -349,6 +350,7 @@ impl<'a> Collector<'a> {
                 let name = run.source.name.clone();
                 *exit = exit.and(self.local_failure(&name, &error));
             }
+            *exit = exit.and(self.deliver(Phase::Between));
         }
         if self.store.trouble.is_some() || self.store.full.is_some() {
             *exit = exit.and(Exit::Local);
@@ -425,9 +427,7 @@ fn load(
     }
     let mut spool = Spool::recover(state)?;
     // No number comes twice, whichever of the two records is on disk.
-    for progress in [Some(record.delivered), before.batch.as_ref().map(|batch| batch.to)].into_iter().flatten() {
-        spool.number_beyond(progress.events.segment.max(progress.notices.segment));
-    }
+    spool.number_beyond(record.last_segment().max(before.last_segment()));
     if record != before
         && let Err(error) = file.save(&record)
     {

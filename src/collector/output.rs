@@ -9,6 +9,9 @@ use super::store::Store;
 use crate::files::FileError;
 use crate::handover::Handover;
 
+/// Time for lines between two pages: the queue is kept busy, and Akamai is asked all the same.
+const BETWEEN_PAGES_MAX: Duration = Duration::from_secs(5);
+
 /// The output of a run.
 #[derive(Debug)]
 pub(super) enum Output {
@@ -48,10 +51,12 @@ impl Output {
                 wodle.run(store, budget.lines(reserved.max(started.elapsed())))?;
                 wodle.settle(store)
             }
+            // Whatever it waits for, what Akamai has must not wait for ever.
+            Self::Queue(queue) if phase == Phase::Between && queue.trouble.is_some() => Ok(()),
             Self::Queue(queue) => {
                 let (until, deadline) = match phase {
                     Phase::Before => (Until::Sent, budget.first_lines()),
-                    Phase::Between => (Until::Sent, budget.last_line()),
+                    Phase::Between => (Until::Sent, (started.elapsed() + BETWEEN_PAGES_MAX).min(budget.last_request())),
                     Phase::After => (Until::Confirmed, budget.last_line()),
                 };
                 queue.run(store, until, started + deadline)

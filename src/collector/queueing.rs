@@ -8,14 +8,16 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::notice::Notice;
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::analysisd::barrier::{Barriers, Look, Position};
 use crate::analysisd::pace::{self, Allowance, LOOK_MS};
-use crate::analysisd::stats::Stats;
+use crate::analysisd::stats::{Counters, Stats};
 use crate::analysisd::{Analysisd, Sent};
 use crate::files::FileError;
 use crate::state::delivery::{Delivery, DeliveryFile, QueueRate, Queued};
+use crate::state::health::Condition;
 
 /// The longest time between two attempts to reach analysisd, in milliseconds; the first comes after a tenth of it.
 const AGAIN_MS_MAX: u64 = 1_000;
@@ -23,8 +25,9 @@ const AGAIN_MS_MAX: u64 = 1_000;
 /// Time between two looks while nothing is left but to wait for confirmations, in milliseconds.
 const CONFIRM_LOOK_MS: u64 = 100;
 
-/// Looks at the end of a delivery until what was sent is known to have been received: marks are a quarter of a second apart.
-const LAST_LOOKS_MAX: u32 = 20;
+/// Time at the end of a delivery until what was sent is known to have been received, in milliseconds: marks are a quarter of a
+/// second apart.
+const LAST_LOOKS_MS_MAX: u64 = 700;
 
 /// Time after which a run gives up on an analysisd that neither takes nor confirms anything, in seconds. A restart takes 3, and
 /// a confirmation as long.
@@ -64,6 +67,12 @@ pub(super) struct Queueing {
     pub(super) trouble: Option<String>,
     /// Lines that must go again were told of.
     told_again: bool,
+    /// The next line may be glued to half a line: it must be one that does not count.
+    needs_sacrifice: bool,
+    /// What analysisd said at the last look.
+    counters: Option<Counters>,
+    /// Lines that cannot be read; those before them are still to be confirmed.
+    unreadable: Option<FileError>,
 }
 
 impl Queueing {
@@ -97,6 +106,9 @@ impl Queueing {
             confirmed: 0,
             trouble: None,
             told_again: false,
+            needs_sacrifice: false,
+            counters: None,
+            unreadable: None,
         }
     }
 
@@ -112,13 +124,13 @@ impl Queueing {
         }
         let mut wait = Duration::from_millis(AGAIN_MS_MAX / 10);
         loop {
-            let pending = has_pending(&store.spool, &self.sent.to);
+            let pending = self.unreadable.is_none() && has_pending(&store.spool, &self.sent.to);
             let unconfirmed = self.sent.lines > self.barriers.confirmed().lines;
             let now = Instant::now();
             if now >= deadline || (!pending && (until == Until::Sent || !unconfirmed)) {
                 return self.leave(store);
             }
-            let pause = match self.step(store, true) {
+            let pause = match self.step(store, pending) {
                 Ok(()) => {
                     wait = Duration::from_millis(AGAIN_MS_MAX / 10);
                     if self.trouble.take().is_some() {
@@ -127,8 +139,8 @@ impl Queueing {
                     Duration::from_millis(if pending { LOOK_MS } else { CONFIRM_LOOK_MS })
                 }
                 Err(Failure::File(error)) => {
-                    self.save(store);
-                    return Err(error);
+                    self.unreadable = Some(error);
+                    Duration::ZERO
                 }
                 Err(Failure::Analysisd(error)) => {
                     if self.trouble.is_none() {
@@ -140,7 +152,7 @@ impl Queueing {
                 }
             };
             if now.duration_since(self.moved).as_secs() >= STALL_S_MAX {
-                self.trouble.get_or_insert_with(|| format!("analysisd has moved nothing for {STALL_S_MAX} s"));
+                self.trouble.get_or_insert_with(|| format!("analysisd has worked off nothing for {STALL_S_MAX} s"));
                 return self.leave(store);
             }
             if pending {
@@ -168,7 +180,16 @@ impl Queueing {
         let stats = self.analysisd.stats().map_err(|error| Failure::Analysisd(error.to_string()))?;
         let now = self.started.elapsed();
         let look = self.barriers.look(now, unread, self.sent, &stats);
+        if self.counters.replace(stats.counters) != Some(stats.counters) {
+            // Others may be ahead of us.
+            self.moved = Instant::now();
+        }
+        self.needs_sacrifice |= look.is_new_process;
         self.take_note(store, look).map_err(Failure::File)?;
+        if self.record.queued.is_none() {
+            // Whatever becomes of this run, the next one will know another process by it.
+            self.save(store);
+        }
         let own = self.sent.lines.saturating_sub(self.barriers.processed_lines());
         let lines = if sends { pace::lines(&stats, unread, own).min(self.allowance.lines(now)) } else { 0 };
         let sent = self.send(store, lines)?;
@@ -195,7 +216,13 @@ impl Queueing {
     /// Sends up to so many lines; returns how many it took.
     fn send(&mut self, store: &Store, lines_max: u64) -> Result<u64, Failure> {
         let mut count = 0;
-        while count < lines_max {
+        if lines_max > 0 && self.needs_sacrifice && has_pending(&store.spool, &self.sent.to) {
+            let error = "analysisd was restarted; lines that may not have arrived are sent again";
+            let line = Notice { error: Some(error.into()), ..Notice::recovered("", Condition::Backlog) }.line();
+            self.needs_sacrifice = !matches!(self.analysisd.send(line.as_bytes()), Ok(Sent::Taken));
+            self.save(store);
+        }
+        while count < lines_max && !self.needs_sacrifice {
             let next = match self.unsent_line.take() {
                 Some(next) => next,
                 None => {
@@ -252,26 +279,33 @@ impl Queueing {
 
     /// What the next run has to know: first of all that analysisd has received everything that was sent.
     fn leave(&mut self, store: &mut Store) -> Result<(), FileError> {
-        let mut looks = LAST_LOOKS_MAX;
-        while looks > 0 && self.trouble.is_none() && self.barriers.received().0.lines < self.sent.lines {
-            looks -= 1;
-            match self.step(store, false) {
-                Ok(()) => thread::sleep(Duration::from_millis(LOOK_MS)),
-                Err(Failure::File(error)) => return Err(error),
-                Err(Failure::Analysisd(error)) => self.trouble = Some(error),
-            }
+        let until = Instant::now() + Duration::from_millis(LAST_LOOKS_MS_MAX);
+        while self.trouble.is_none()
+            && self.barriers.received().0.lines < self.sent.lines
+            && Instant::now() < until
+            && self.step(store, false).is_ok()
+        {
+            thread::sleep(Duration::from_millis(LOOK_MS));
         }
         let before = self.record.clone();
         self.note_unconfirmed();
         if self.record != before {
             self.save(store);
         }
-        Ok(())
+        match self.unreadable.take() {
+            Some(error) => {
+                self.trouble = Some(error.to_string());
+                Err(error)
+            }
+            None => Ok(()),
+        }
     }
 
     fn note_unconfirmed(&mut self) {
         let (received, counters) = self.barriers.received();
-        self.record.queued = counters.map(|counters| Queued { received: received.to, counters });
+        if !self.needs_sacrifice {
+            self.record.queued = counters.map(|counters| Queued { received: received.to, counters });
+        }
         if let Some(rate) = &mut self.record.queue_rate {
             rate.unconfirmed = self.sent.lines.saturating_sub(self.barriers.confirmed().lines);
         }

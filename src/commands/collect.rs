@@ -72,7 +72,6 @@ pub fn run(cli: &Cli) -> Exit {
     let configured_eps = events_per_s(&sources);
     let budget = Budget::new(wazuh.interval_s(), configured_eps.unwrap_or_else(|| wazuh.max_eps()));
     let output = if global_error.is_none() { config.global.output } else { Output::Stdout };
-    let budget = if output == Output::Queue { budget.for_queue() } else { budget };
     if let Err(error) = leave_root(&config.global) {
         log::error!("{error}");
         tell_directly(Condition::Backlog, &error);

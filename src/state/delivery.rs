@@ -89,6 +89,14 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The greatest number of a segment that this knows of: no later one may have it again.
+    pub fn last_segment(&self) -> u64 {
+        let batch = self.batch.as_ref().map(|batch| batch.to);
+        let queued = self.queued.map(|queued| queued.received);
+        let known = [Some(self.delivered), batch, queued].into_iter().flatten();
+        known.map(|to| to.events.segment.max(to.notices.segment)).max().unwrap_or(0)
+    }
+
     /// Takes note of a run under `parent` that finds the queue socket as `socket`; returns whether the batch before counts
     /// as delivered (none if there was no batch). What does not count is handed over again.
     ///
@@ -165,6 +173,17 @@ mod tests {
 
     fn socket(inode: u64) -> SocketId {
         SocketId { device: 1, inode, changed_s: 5, changed_ns: 6 }
+    }
+
+    #[test]
+    fn no_number_that_is_known_comes_again() {
+        let place = |segment| Progress { notices: Mark { segment, byte: 1 }, ..Progress::default() };
+        let mut delivery = Delivery { delivered: place(2), ..Delivery::default() };
+        assert_eq!(delivery.last_segment(), 2);
+        delivery.queued = Some(Queued { received: place(7), counters: Counters::default() });
+        assert_eq!(delivery.last_segment(), 7);
+        delivery.batch = Some(Batch { parent: parent(1, 1, "x"), socket: None, to: place(9) });
+        assert_eq!(delivery.last_segment(), 9);
     }
 
     fn handed_over(parent: &Parent, socket: &SocketId) -> Delivery {

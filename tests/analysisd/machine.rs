@@ -20,14 +20,18 @@ const DECODED_PER_MS: usize = 100;
 /// Milliseconds between two flushes of the file.
 const FLUSH_MS: u64 = 1_000;
 
+/// Milliseconds from its start in which it says nothing of itself.
+const STARTING_MS: u64 = 5;
+
 /// The location of our lines, as in front of them.
 const OURS: &str = "1:command_akamai_siem:";
 
-/// An event: one of ours with its line, or one of somebody else.
+/// An event: one of ours with its line, one of another command wodle, or one of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
     Ours(String),
-    Foreign,
+    Command,
+    Other,
 }
 
 /// One analysisd, over its restarts.
@@ -45,6 +49,8 @@ pub struct Machine {
     pub busy_ms: u64,
     /// Our lines dropped, over all lives.
     pub dropped_ours: u64,
+    /// The file ends with half a line: the next alert is glued to it, and lost for who reads lines.
+    half_line: bool,
     life: Life,
 }
 
@@ -62,7 +68,8 @@ struct Life {
     unflushed: Vec<Event>,
     carry: f64,
     first_ms: Option<u64>,
-    decoded: u64,
+    decoded_commands: u64,
+    decoded_others: u64,
     processed: u64,
     written: u64,
     dropped: u64,
@@ -73,24 +80,38 @@ impl Machine {
     /// One that starts now.
     pub fn new(per_s: f64, started_s: i64) -> Self {
         let life = Life { started_s, ..Life::default() };
-        Self { per_s, file: Vec::new(), written_lines: 0, keeps_lines: true, busy_ms: 0, dropped_ours: 0, life }
+        Self {
+            per_s,
+            file: Vec::new(),
+            written_lines: 0,
+            keeps_lines: true,
+            half_line: false,
+            busy_ms: 0,
+            dropped_ours: 0,
+            life,
+        }
     }
 
-    /// It is killed, and starts again at this time.
+    /// It is killed, and starts again at this time. What it had in hand for the file is half written.
     pub fn restart(&mut self, started_s: i64) {
+        self.half_line |= !self.life.unflushed.is_empty() || !self.life.writing.is_empty();
         self.life = Life { started_s, ..Life::default() };
     }
 
     /// Its receiver takes a message from the socket.
     pub fn receive(&mut self, message: &str) {
-        let event = message.strip_prefix(OURS).map_or(Event::Foreign, |line| Event::Ours(line.to_owned()));
+        let event = match message.strip_prefix(OURS) {
+            Some(line) => Event::Ours(line.to_owned()),
+            None if message.starts_with("1:command_") => Event::Command,
+            None => Event::Other,
+        };
         if self.life.input.len() < QUEUE_MAX {
             self.life.input.push_back(event);
-        } else if message.starts_with("1:command_") {
-            self.life.dropped += 1;
-            self.dropped_ours += u64::from(event != Event::Foreign);
-        } else {
+        } else if event == Event::Other {
             self.life.dropped_others += 1;
+        } else {
+            self.life.dropped += 1;
+            self.dropped_ours += u64::from(event != Event::Command);
         }
     }
 
@@ -127,7 +148,10 @@ impl Machine {
         let mut decoded = 0;
         while decoded < DECODED_PER_MS && !life.input.is_empty() && life.rules.len() + life.decoding.len() < QUEUE_MAX {
             let Some(event) = life.input.pop_front() else { break };
-            life.decoded += 1;
+            match event {
+                Event::Ours(_) | Event::Command => life.decoded_commands += 1,
+                Event::Other => life.decoded_others += 1,
+            }
             decoded += 1;
             life.decoding.push(event);
             // All but what the threads have in hand is passed on at once.
@@ -137,6 +161,9 @@ impl Machine {
         }
         if life.ms.is_multiple_of(FLUSH_MS) {
             for event in std::mem::take(&mut life.unflushed) {
+                if std::mem::take(&mut self.half_line) {
+                    continue;
+                }
                 if let Event::Ours(line) = event {
                     self.written_lines += 1;
                     if self.keeps_lines {
@@ -147,31 +174,32 @@ impl Machine {
         }
     }
 
-    /// Room in the input queue.
-    pub fn room(&self) -> usize {
-        QUEUE_MAX - self.life.input.len()
+    /// Events that the writer took and that are not in the file.
+    pub fn unflushed(&self) -> usize {
+        self.life.unflushed.len() + self.life.writing.len()
     }
 
     /// Its answer to `getstats`.
     pub fn stats(&self) -> Value {
         let life = &self.life;
+        let is_starting = life.ms < STARTING_MS;
         let queue = |elements: usize| {
             // A 32-bit float, as the real one.
             #[allow(clippy::cast_possible_truncation)]
             let usage = (elements as f64 / QUEUE_MAX as f64) as f32;
-            json!({"size": QUEUE_MAX + 1, "usage": usage})
+            json!({"size": if is_starting { 0 } else { QUEUE_MAX + 1 }, "usage": usage})
         };
         let breakdown = |ours: u64, others: u64| {
             json!({"agent": 0, "dbsync": 3, "syslog": 0, "modules_breakdown": {
                 "command": ours, "syscheck": 5, "logcollector_breakdown": {"others": others, "eventchannel": 0}}})
         };
-        json!({"error": 0, "message": "ok", "data": {"uptime": life.started_s, "name": "wazuh-analysisd", "metrics": {
+        json!({"error": 0, "message": "ok", "data": {"uptime": if is_starting { 0 } else { life.started_s }, "name": "wazuh-analysisd", "metrics": {
             "bytes": {"received": 0},
             "events": {
                 "processed": life.processed,
-                "received": life.decoded + life.dropped + life.dropped_others,
+                "received": life.decoded_commands + life.decoded_others + life.dropped + life.dropped_others,
                 "received_breakdown": {
-                    "decoded_breakdown": breakdown(life.decoded, 0),
+                    "decoded_breakdown": breakdown(life.decoded_commands, life.decoded_others),
                     "dropped_breakdown": breakdown(life.dropped, life.dropped_others)},
                 "written_breakdown": {"alerts": life.written, "archives": 0}},
             "queues": {

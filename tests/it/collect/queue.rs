@@ -105,6 +105,22 @@ fn what_a_kill_of_analysisd_takes_with_it_comes_again() {
 }
 
 #[test]
+fn the_half_line_of_a_killed_analysisd_swallows_none_of_ours() {
+    let site = site("");
+    let mut analysisd = analysisd(&site, 5_000);
+    site.store(60, 0..5);
+    collect(&site).expect(0);
+    site.store(50, 5..10);
+    let mut run = start(&site);
+    // Its writer has taken some, and flushed none.
+    wait_until(|| analysisd.machine().unflushed() > 0);
+    analysisd.kill();
+    analysisd.start_again();
+    assert!(run.wait().unwrap().success(), "{}", site.log());
+    assert_all_arrived(&analysisd, 0..10, &site.log());
+}
+
+#[test]
 fn what_was_confirmed_does_not_come_again_after_a_kill_of_ours() {
     let site = site("");
     let analysisd = analysisd(&site, 1_000);
@@ -122,6 +138,72 @@ fn what_was_confirmed_does_not_come_again_after_a_kill_of_ours() {
     assert!(repeated < 5_000, "{repeated}");
     let twice = numbers(&arrived(&analysisd)).iter().filter(|number| **number == 0).count();
     assert_eq!(twice, 1);
+}
+
+#[test]
+fn killed_at_random_moments_on_either_side_nothing_is_lost() {
+    let site = site("");
+    let mut analysisd = analysisd(&site, 3_000);
+    let mut stored = 0;
+    for kill in 0..16_u64 {
+        site.store(60, stored..stored + 200);
+        stored += 200;
+        let mut run = start(&site);
+        thread::sleep(Duration::from_millis((kill * 997) % 3_400));
+        if kill % 3 == 2 {
+            analysisd.kill();
+            analysisd.start_again();
+            thread::sleep(Duration::from_millis(200));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    collect(&site).expect(0);
+    assert_all_arrived(&analysisd, 0..stored, &site.log());
+    assert!(site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn a_segment_never_has_a_number_that_the_record_knows() {
+    let site = site("");
+    let analysisd = analysisd(&site, 5_000);
+    site.store(60, 0..10);
+    collect(&site).expect(0);
+    // As a run leaves it that was killed between the removal of what had arrived and the record of that.
+    super::recovery::rewrite(&site.state().join("delivery"), |record| {
+        record["delivered"]["events"] = serde_json::json!({"segment": 0, "byte": 0});
+        record["queued"]["received"]["events"] = serde_json::json!({"segment": 40, "byte": 100_000});
+    });
+    fs::remove_file(&site.state_files("cursor-")[0]).unwrap();
+    site.store(30, 10..20);
+    collect(&site).expect(0);
+    assert_all_arrived(&analysisd, 0..20, &site.log());
+}
+
+#[test]
+fn pending_lines_do_not_keep_akamai_from_being_asked() {
+    let site = site("max_eps = 5\nlimit = 1000\n");
+    site.set_interval(30);
+    let analysisd = analysisd(&site, 5_000);
+    site.store(60, 0..300);
+    collect(&site).expect(0);
+    site.store(50, 300..1_800);
+    let asked = site.akamai.seen().len();
+    collect(&site).expect(0);
+    assert_eq!(site.akamai.seen().len(), asked + 2, "{}", site.log());
+    assert!(analysisd.machine().written_lines < 300);
+}
+
+#[test]
+fn lines_that_wait_behind_others_are_no_trouble() {
+    let site = site("");
+    let analysisd = analysisd(&site, 400);
+    for _ in 0..8_000 {
+        analysisd.machine().receive("1:/var/log/other:x");
+    }
+    site.store(60, 0..20);
+    collect(&site).expect(0);
+    assert_eq!(numbers(&arrived(&analysisd)), all(0..20), "{}", site.log());
 }
 
 #[test]
