@@ -16,6 +16,9 @@ pub const ANSWER_LINE_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a context line; those seen have some 150. A longer line is an event.
 const CONTEXT_LINE_BYTES_MAX: usize = 64 << 10;
 
+/// How an event begins as Akamai writes it: with the object that no context line has.
+const EVENT_START: &[u8] = br#"{"type":"akamai_siem","format":"json","version":"1.0","attackData":"#;
+
 /// Bytes asked of the reader at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -64,7 +67,10 @@ impl Context {
 
     /// The context if `line` is one: a JSON object with an `offset` that is a string and without the objects of an event.
     pub fn parse(line: &[u8]) -> Option<Self> {
-        if line.len() > CONTEXT_LINE_BYTES_MAX || memmem::find(line, b"\"offset\"").is_none() {
+        if line.starts_with(EVENT_START)
+            || line.len() > CONTEXT_LINE_BYTES_MAX
+            || memmem::find(line, b"\"offset\"").is_none()
+        {
             return None;
         }
         let object = serde_json::from_slice::<Value>(line).ok()?;

@@ -120,8 +120,10 @@ pub(super) fn classify_rule(rule: Rule<'_>) -> Option<(Category, Option<AttackGr
     if custom_rule_id(rule.id) && !AKAMAI_TAGS.iter().any(|start| starts_with(rule.tag, start)) {
         return Some((Category::Custom, None));
     }
+    // Most ids are numbers, and none of the table is.
+    let table = if rule.id.first().is_some_and(u8::is_ascii_digit) { &[] } else { RULE_IDS };
     let by_id =
-        RULE_IDS.iter().find(|(start, ..)| starts_with(rule.id, start)).map(|&(_, category, group)| (category, group));
+        table.iter().find(|(start, ..)| starts_with(rule.id, start)).map(|&(_, category, group)| (category, group));
     by_id.or_else(|| classify_tag(rule.tag)).or_else(|| bot_rule_id(rule.id).then_some((Category::Bot, None)))
 }
 

@@ -10,6 +10,8 @@ pub(super) const REDACTED: &[u8] = b"[redacted]";
 /// What is known of one header text (`Name: value` lines, already decoded).
 #[derive(Debug, Default)]
 pub(super) struct Headers {
+    /// The lengths of the names asked for, one bit each: what most names of headers differ in.
+    lengths: u64,
     /// Bytes to be replaced by [`REDACTED`], in order.
     pub(super) secrets: Vec<Range<usize>>,
     /// The value of the first `User-Agent`.
@@ -33,6 +35,7 @@ impl Headers {
     pub(super) fn read(&mut self, text: &[u8], names: &[String]) {
         self.secrets.clear();
         self.user_agent = None;
+        self.lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name.as_bytes()));
         let mut rule = Rule::Keep;
         let mut start = 0;
         let mut colon = None;
@@ -61,7 +64,8 @@ impl Headers {
         names: &[String],
     ) -> Rule {
         let name = text[line.start..colon.unwrap_or(line.start)].trim_ascii();
-        let redacted = colon.and_then(|_| rule_for(name, names));
+        let redacted =
+            if self.lengths & length_bit(name) == 0 { None } else { colon.and_then(|_| rule_for(name, names)) };
         // What a line behind a harmless header belongs to makes no difference.
         let begins_header = rule == Rule::Keep || redacted.is_some() || {
             let folded = text[line.clone()].first().is_some_and(u8::is_ascii_whitespace);
@@ -148,6 +152,11 @@ fn encoded_length(encoded: &[u8]) -> usize {
     }
 }
 
+/// Stands for the length of a name; names of different lengths mostly have different ones.
+fn length_bit(name: &[u8]) -> u64 {
+    1 << (name.len() % 64)
+}
+
 fn rule_for(name: &[u8], names: &[String]) -> Option<Rule> {
     if !names.iter().any(|redacted| name.eq_ignore_ascii_case(redacted.as_bytes())) {
         return None;
@@ -173,8 +182,24 @@ fn is_cookie_attribute(piece: &[u8]) -> bool {
 
 /// A header name in the sense of RFC 9110, 5.6.2.
 fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !name.is_empty() && name.iter().all(|&byte| TOKEN_BYTES[usize::from(byte)])
 }
+
+/// What a name may hold.
+const TOKEN_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        bytes[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut others: &[u8] = b"!#$%&'*+-.^_`|~";
+    while let [byte, rest @ ..] = others {
+        bytes[*byte as usize] = true;
+        others = rest;
+    }
+    bytes
+};
 
 fn trimmed(text: &[u8], range: Range<usize>) -> Range<usize> {
     let value = &text[range.clone()];

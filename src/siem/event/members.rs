@@ -1,6 +1,7 @@
 //! The members of one event, each found and resolved once: which field it is and how it is encoded. Never writes.
 
 use super::fields::{Encoding, FIELDS_MAX, KnownField, Name, OBJECTS, Object, RuleList, reserved_at_top_level};
+use super::line_hash::LineHash;
 use super::rule_lists::RuleLists;
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
 use crate::siem::text::percent_decode_into;
@@ -142,14 +143,15 @@ impl<'a> Members<'a> {
         decoded.as_slice().into()
     }
 
-    /// Decodes the rule lists of `attackData`.
-    pub(super) fn read_rule_lists(&self, lists: &mut RuleLists, scratch: &mut Vec<u8>) {
+    /// Decodes the rule lists of `attackData`; `hash` goes on between them.
+    pub(super) fn read_rule_lists(&self, lists: &mut RuleLists, scratch: &mut Vec<u8>, hash: &mut LineHash<'_>) {
         lists.clear();
         let Some(attack_data) = self.object(Object::AttackData) else { return };
         for (field, child) in self.of(attack_data) {
             if let Encoding::RuleList(list) = field.encoding
                 && !field.skipped
             {
+                hash.step();
                 self.read_rule_list(lists, list, child.value, scratch);
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! The order of work, and where it stands:
 //!
-//! 1. `siem::json` scans the line, which is hashed meanwhile; what is no JSON object becomes an event that carries it
-//!    (`unparsed`).
+//! 1. `siem::json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`). `line_hash` makes
+//!    the line's id meanwhile, or while the objects are written.
 //! 2. `members` finds each field; the table in `fields` says how it is encoded.
 //! 3. `rule_lists` decodes the triggered rules, `meaning` and `classify` say what they mean.
 //!    `burst` counts them, where that is wanted.
@@ -17,6 +17,7 @@ mod emit;
 mod fields;
 mod headers;
 mod limits;
+mod line_hash;
 mod meaning;
 mod members;
 mod objects;
@@ -24,20 +25,19 @@ mod rule_lists;
 mod top_level;
 mod unparsed;
 
-use sha2::{Digest, Sha256};
-
 pub use self::burst::Bursts;
+pub use self::line_hash::EventId;
 
 use self::burst::Counted;
 use self::classify::Category;
 use self::emit::{Emit, EmitMemory, Key};
 use self::fields::{Encoding, KnownField};
+use self::line_hash::LineHash;
 use self::meaning::Meaning;
 use self::members::{Members, Resolved, TopLevel, is_plain};
 use self::objects::{ObjectMemory, ObjectWriter};
 use self::rule_lists::RuleLists;
 use self::top_level::UrlParts;
-use super::blocks::Follow;
 use super::json::{JsonError, Kind, Member, Tape};
 
 /// Shortest limit of a line that still holds what rules need, in bytes.
@@ -46,9 +46,6 @@ pub const EVENT_LINE_BYTES_MIN: usize = 1_024;
 /// Longest line that Wazuh takes whole under our location, in bytes: 65,535 less `1:command_akamai_siem:` (observed on
 /// 4.14.9; one byte more and the event arrives without fields).
 pub const EVENT_LINE_BYTES_MAX: usize = 65_513;
-
-/// What tells one line from another: the first 128 bits of SHA-256 over Akamai's line.
-pub type EventId = [u8; 16];
 
 /// What a source's configuration says about its events.
 #[derive(Clone, Debug)]
@@ -101,9 +98,8 @@ impl EventDecoder {
     /// Appends the event of `line` (without its line end) to `out`: exactly one JSON object and a line end, within the
     /// limits, whatever the bytes. Returns the line's id.
     pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) -> EventId {
-        let (scanned, id) = self.scan(line);
-        self.decode(line, scanned, id, out);
-        id
+        let scanned = self.tape.scan(line, ());
+        self.decode(line, scanned, LineHash::of(line), out)
     }
 
     /// The same, unless `is_known` says of the line's id that the event has come before: then nothing is written and
@@ -114,27 +110,25 @@ impl EventDecoder {
         is_known: impl FnOnce(&EventId) -> bool,
         out: &mut Vec<u8>,
     ) -> Option<EventId> {
-        let (scanned, id) = self.scan(line);
-        if is_known(&id) {
+        let mut hash = LineHash::of(line);
+        let scanned = self.tape.scan(line, &mut hash);
+        if is_known(&hash.id()) {
             return None;
         }
-        self.decode(line, scanned, id, out);
-        Some(id)
+        Some(self.decode(line, scanned, hash, out))
     }
 
-    /// Scans and hashes the line at once.
-    fn scan(&mut self, line: &[u8]) -> (Result<(), JsonError>, EventId) {
-        let mut hash = LineHash(Sha256::new());
-        let scanned = self.tape.scan(line, &mut hash);
-        (scanned, hash.id())
-    }
-
-    fn decode(&mut self, line: &[u8], scanned: Result<(), JsonError>, id: EventId, out: &mut Vec<u8>) {
+    fn decode(
+        &mut self,
+        line: &[u8],
+        scanned: Result<(), JsonError>,
+        mut hash: LineHash<'_>,
+        out: &mut Vec<u8>,
+    ) -> EventId {
         let start = out.len();
-        let event_id = digits(&id);
         match scanned {
-            Ok(()) => self.write_event(line, &event_id, out),
-            Err(error) => self.write_unparsed(line, &event_id, &error, out),
+            Ok(()) => self.write_event(line, &mut hash, out),
+            Err(error) => self.write_unparsed(line, &hash.digits(), &error, out),
         }
         if out.len() - start > self.settings.line_bytes_max {
             let fitted = limits::fit(&out[start..], self.settings.line_bytes_max);
@@ -142,13 +136,14 @@ impl EventDecoder {
             out.extend_from_slice(&fitted);
         }
         out.push(b'\n');
+        hash.id()
     }
 
-    fn write_event(&mut self, line: &[u8], event_id: &[u8], out: &mut Vec<u8>) {
+    fn write_event(&mut self, line: &[u8], hash: &mut LineHash<'_>, out: &mut Vec<u8>) {
         let Self { settings, tape, resolved, lists, bursts, memory } = self;
         let Memory { emit, objects, texts, client, action, url, user_agent } = memory;
         let members = Members::resolve(line, tape, resolved);
-        members.read_rule_lists(lists, &mut texts[0]);
+        members.read_rule_lists(lists, &mut texts[0], hash);
         let meaning = Meaning::of(&members, lists, texts, action);
         user_agent.clear();
 
@@ -156,7 +151,7 @@ impl EventDecoder {
         let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, texts).bytes);
         let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
         write_top_level(&mut emit, &members, action, time_ms, address, url, texts);
-        let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent };
+        let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent, hash: &mut *hash };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
             match what {
@@ -176,7 +171,7 @@ impl EventDecoder {
 
         emit.open("akamai");
         emit.own("source", settings.source.as_str());
-        emit.own("event_id", event_id);
+        emit.own("event_id", hash.digits().as_slice());
         meaning.write(&mut emit);
         let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
         // One without a time cannot be counted.
@@ -303,31 +298,4 @@ fn stands_at_the_top(members: &Members<'_>, name: &str, member: &Member) -> bool
         "type" => member.value.kind() == Kind::Null || member.value.source(members.line.bytes) == TYPE.as_bytes(),
         _ => is_plain(member.value) || member.value.kind() == Kind::Null,
     }
-}
-
-/// The hash that makes a line's id.
-struct LineHash(Sha256);
-
-impl LineHash {
-    fn id(self) -> EventId {
-        let mut id = EventId::default();
-        id.copy_from_slice(&self.0.finalize()[..size_of::<EventId>()]);
-        id
-    }
-}
-
-impl Follow for &mut LineHash {
-    #[inline]
-    fn follow(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-}
-
-fn digits(id: &EventId) -> [u8; 2 * size_of::<EventId>()] {
-    let mut digits = [0; 2 * size_of::<EventId>()];
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(id) {
-        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-        *pair = [digit(byte >> 4), digit(byte & 15)];
-    }
-    digits
 }

@@ -4,6 +4,7 @@ use super::EventSettings;
 use super::emit::{Emit, Key};
 use super::fields::{Encoding, Object};
 use super::headers::{Headers, REDACTED};
+use super::line_hash::LineHash;
 use super::members::{Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
 use super::unparsed::redacted_raw;
@@ -21,22 +22,25 @@ pub(super) struct ObjectMemory {
 }
 
 /// Writes the objects of one event.
-pub(super) struct ObjectWriter<'a> {
+pub(super) struct ObjectWriter<'a, 'l> {
     pub(super) members: Members<'a>,
     pub(super) lists: &'a RuleLists,
     pub(super) settings: &'a EventSettings,
     pub(super) memory: &'a mut ObjectMemory,
     /// Receives the value of the request's `User-Agent`.
     pub(super) user_agent: &'a mut Vec<u8>,
+    /// Goes on between the members.
+    pub(super) hash: &'a mut LineHash<'l>,
 }
 
-impl ObjectWriter<'_> {
+impl ObjectWriter<'_, '_> {
     /// Writes the object that `member` is.
     pub(super) fn write(&mut self, emit: &mut Emit<'_>, object: Object, member: &Member) {
         emit.open(object.name());
         if member.value.kind() == Kind::Object {
             let members = self.members;
             for (field, child) in members.of(member).filter(|(field, _)| !field.skipped) {
+                self.hash.step();
                 let mut key_memory = std::mem::take(&mut self.memory.key);
                 let key = match field.name {
                     Some(name) => Key::Field(name),
