@@ -56,10 +56,14 @@ pub(crate) fn unescape_into(source: &[u8], out: &mut Vec<u8>) {
 
 /// Percent-decodes `source` once. A malformed escape stays as it stands, and `+` is a plus sign: Akamai's documentation
 /// warns against reading it as a blank.
-pub(crate) fn percent_decode_into(source: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + source.len() + COPY_BYTES, 0);
-    let target = &mut out[start..];
+///
+/// The text stands in `memory`, which only ever grows: clearing it each time would mean to fill it with zeros each time.
+pub(crate) fn percent_decoded<'t>(source: &[u8], memory: &'t mut Vec<u8>) -> &'t [u8] {
+    let needed = source.len() + COPY_BYTES;
+    if memory.len() < needed {
+        memory.resize(needed, 0);
+    }
+    let target = memory.as_mut_slice();
     let (mut block, mut read, mut written) = (0, 0, 0);
     while let (Some(text), Some(room)) = (source[block..].first_chunk(), target[written..].first_chunk_mut()) {
         let (read_to, decoded) = decode_block(text, room, read - block);
@@ -75,7 +79,7 @@ pub(crate) fn percent_decode_into(source: &[u8], out: &mut Vec<u8>) {
         written += 1;
     });
     copy_short(source, read..source.len(), target, written);
-    out.truncate(start + written + source.len() - read);
+    &target[..written + source.len() - read]
 }
 
 /// Bytes of a block and of what may be read behind it.
@@ -389,10 +393,8 @@ mod tests {
         out
     }
 
-    fn percent_decoded(source: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        percent_decode_into(source, &mut out);
-        out
+    fn decoded(source: &[u8]) -> Vec<u8> {
+        percent_decoded(source, &mut Vec::new()).to_vec()
     }
 
     fn written(text: &[u8], place: Place) -> (String, Written) {
@@ -417,11 +419,11 @@ mod tests {
 
     #[test]
     fn percent_escapes_are_decoded_once_and_plus_stays() {
-        assert_eq!(percent_decoded(b"a%2fb%2Fc+d"), b"a/b/c+d");
-        assert_eq!(percent_decoded(b"%2540"), b"%40");
-        assert_eq!(percent_decoded(b"100%%zz%4"), b"100%%zz%4");
-        assert_eq!(percent_decoded(b"%%41"), b"%A");
-        assert_eq!(percent_decoded(b"caf%e9%00"), b"caf\xe9\0");
+        assert_eq!(decoded(b"a%2fb%2Fc+d"), b"a/b/c+d");
+        assert_eq!(decoded(b"%2540"), b"%40");
+        assert_eq!(decoded(b"100%%zz%4"), b"100%%zz%4");
+        assert_eq!(decoded(b"%%41"), b"%A");
+        assert_eq!(decoded(b"caf%e9%00"), b"caf\xe9\0");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::fields::{Encoding, Name};
 use crate::siem::blocks::{Special, holds};
 use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
-use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, percent_decode_into, spell_into, write_plain, write_text};
+use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, percent_decoded, spell_into, write_plain, write_text};
 
 /// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
 /// array counts as one.
@@ -211,9 +211,7 @@ impl<'a> Emit<'a> {
         let mut decoded = std::mem::take(self.decoded);
         let text = line.text(value, &mut unescaped);
         if encoding == Encoding::UnknownPercent && matches!(value.kind(), Kind::Text | Kind::EscapedText) {
-            decoded.clear();
-            percent_decode_into(text.bytes, &mut decoded);
-            self.text(key, decoded.as_slice().into(), Some(text.bytes));
+            self.text(key, percent_decoded(text.bytes, &mut decoded).into(), Some(text.bytes));
         } else {
             self.text(key, text, None);
         }
@@ -386,9 +384,7 @@ impl<'a> Emit<'a> {
         let mut unescaped = std::mem::take(self.unescaped);
         let text = line.text(item, &mut unescaped).bytes;
         let written = if encoding == Encoding::UnknownPercent && matches!(item.kind(), Kind::Text | Kind::EscapedText) {
-            self.decoded.clear();
-            percent_decode_into(text, self.decoded);
-            write_text(self.out, self.decoded, Place::Item)
+            write_text(self.out, percent_decoded(text, self.decoded), Place::Item)
         } else {
             write_text(self.out, text, Place::Item)
         };

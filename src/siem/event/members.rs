@@ -4,7 +4,7 @@ use super::fields::{Encoding, FIELDS_MAX, KnownField, Name, OBJECTS, Object, Rul
 use super::line_hash::LineHash;
 use super::rule_lists::RuleLists;
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
-use crate::siem::text::percent_decode_into;
+use crate::siem::text::percent_decoded;
 
 /// What a top-level member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +138,7 @@ impl<'a> Members<'a> {
         if field.object != Object::HttpMessage || memchr::memchr(b'%', source.bytes).is_none() {
             return source;
         }
-        decoded.clear();
-        percent_decode_into(source.bytes, decoded);
-        decoded.as_slice().into()
+        percent_decoded(source.bytes, decoded).into()
     }
 
     /// Decodes the rule lists of `attackData`; `hash` goes on between them.

@@ -21,6 +21,7 @@ mod line_hash;
 mod meaning;
 mod members;
 mod objects;
+mod quads;
 mod rule_lists;
 mod top_level;
 mod unparsed;

@@ -9,7 +9,7 @@ use super::members::{Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
 use super::unparsed::redacted_raw;
 use crate::siem::json::{Kind, Member, Value};
-use crate::siem::text::percent_decode_into;
+use crate::siem::text::percent_decoded;
 
 /// Memory that is used again from event to event.
 #[derive(Debug, Default)]
@@ -79,10 +79,8 @@ impl ObjectWriter<'_, '_> {
             emit.text(key, original, None);
             return;
         }
-        let decoded = &mut self.memory.decoded;
-        decoded.clear();
-        percent_decode_into(original.bytes, decoded);
-        emit.text(key, decoded.as_slice().into(), Some(original.bytes));
+        let decoded = percent_decoded(original.bytes, &mut self.memory.decoded);
+        emit.text(key, decoded.into(), Some(original.bytes));
         if encoding == Encoding::PercentAsSent && decoded != original.bytes {
             emit.raw(key.bytes(), original.bytes);
         }
@@ -95,21 +93,20 @@ impl ObjectWriter<'_, '_> {
         }
         let ObjectMemory { headers, unescaped, decoded, redacted, .. } = &mut *self.memory;
         let original = self.members.line.text(value, unescaped).bytes;
-        decoded.clear();
-        percent_decode_into(original, decoded);
+        let decoded = percent_decoded(original, decoded);
         headers.read(decoded, &self.settings.redact_headers);
         if let Some(agent) = headers.user_agent.clone().filter(|_| key.bytes() == b"requestHeaders") {
             self.user_agent.clear();
             self.user_agent.extend_from_slice(if headers.hides_user_agent() { REDACTED } else { &decoded[agent] });
         }
         let text = if headers.secrets.is_empty() {
-            &*decoded
+            decoded
         } else {
             redacted.clear();
             headers.redact_into(decoded, redacted);
             redacted
         };
-        emit.text_or(key, text.as_slice().into(), |encoded| headers.redact_encoded_into(original, encoded));
+        emit.text_or(key, text.into(), |encoded| headers.redact_encoded_into(original, encoded));
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {

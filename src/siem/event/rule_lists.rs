@@ -5,8 +5,9 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::fields::{RULE_LISTS, RuleList};
+use super::quads;
 use crate::siem::blocks::{Semicolon, each_mark};
-use crate::siem::text::percent_decode_into;
+use crate::siem::text::percent_decoded;
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
 /// carry the other.
@@ -20,8 +21,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The lists of one event. Kept from event to event for its memory.
 #[derive(Debug, Default)]
 pub(super) struct RuleLists {
-    /// All items, one behind the other.
+    /// All items, one behind the other; what stands behind `text_end` is left from earlier events.
     text: Vec<u8>,
+    text_end: usize,
     /// Where each item stands in `text`.
     items: Vec<(usize, usize)>,
     /// Where each list stands in `items`; none where the event lacks the field.
@@ -40,7 +42,7 @@ pub(super) struct Rule<'a> {
 impl RuleLists {
     /// Forgets the last event.
     pub(super) fn clear(&mut self) {
-        self.text.clear();
+        self.text_end = 0;
         self.items.clear();
         self.lists = [None; RULE_LISTS];
     }
@@ -48,35 +50,41 @@ impl RuleLists {
     /// Reads an encoded list: percent-decoded once as a whole, split at `;`, each item base64-decoded (Akamai's techdocs,
     /// "configuration-rule"). An empty field has no items.
     pub(super) fn read(&mut self, list: RuleList, encoded: &[u8]) {
-        let mut decoded = std::mem::take(&mut self.decoded);
-        decoded.clear();
-        percent_decode_into(encoded, &mut decoded);
+        let mut memory = std::mem::take(&mut self.decoded);
+        let decoded = percent_decoded(encoded, &mut memory);
         let first = self.items.len();
         if !decoded.is_empty() {
             let mut start = 0;
-            each_mark::<Semicolon>(&decoded, |end| {
+            each_mark::<Semicolon>(decoded, |end| {
                 self.read_item(&decoded[start..end]);
                 start = end + 1;
             });
             self.read_item(&decoded[start..]);
         }
         self.lists[list as usize] = Some((first, self.items.len()));
-        self.decoded = decoded;
+        self.decoded = memory;
     }
 
     #[inline]
     fn read_item(&mut self, item: &[u8]) {
-        let start = self.text.len();
+        let start = self.text_end;
         // Decoding never makes a text longer.
-        self.text.resize(start + item.len(), 0);
-        match BASE64.decode_slice(item, &mut self.text[start..]) {
-            Ok(length) => self.text.truncate(start + length),
-            Err(_) => {
-                self.text.truncate(start);
-                decode_mangled_into(item, &mut self.text);
-            }
+        if self.text.len() < start + item.len() {
+            self.text.resize(start + item.len(), 0);
         }
-        self.items.push((start, self.text.len()));
+        let room = &mut self.text[start..];
+        match quads::decode(item, room).or_else(|| BASE64.decode_slice(item, room).ok()) {
+            Some(length) => self.text_end = start + length,
+            None => self.append(|text| decode_mangled_into(item, text)),
+        }
+        self.items.push((start, self.text_end));
+    }
+
+    /// Appends to `text` what `write` appends to it.
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.text.truncate(self.text_end);
+        write(&mut self.text);
+        self.text_end = self.text.len();
     }
 
     /// Starts a list whose items come one by one, already decoded (with [`Self::push`]).
@@ -86,9 +94,9 @@ impl RuleLists {
 
     /// Appends an item to the list begun last.
     pub(super) fn push(&mut self, list: RuleList, item: &[u8]) {
-        let start = self.text.len();
-        self.text.extend_from_slice(item);
-        self.items.push((start, self.text.len()));
+        let start = self.text_end;
+        self.append(|text| text.extend_from_slice(item));
+        self.items.push((start, self.text_end));
         if let Some((_, end)) = &mut self.lists[list as usize] {
             *end = self.items.len();
         }
@@ -151,9 +159,7 @@ fn decode_mangled_into(item: &[u8], out: &mut Vec<u8>) {
 /// The text that a value of `custom` encodes, if it is base64 of a text. Customers may put plain words there, and some of
 /// them look like base64: what does not decode to printable text is taken for one of those.
 pub(super) fn custom_text(value: &[u8]) -> Option<Vec<u8>> {
-    let mut encoded = Vec::new();
-    percent_decode_into(value, &mut encoded);
-    let decoded = BASE64.decode(&encoded).ok()?;
+    let decoded = BASE64.decode(percent_decoded(value, &mut Vec::new())).ok()?;
     let printable = std::str::from_utf8(&decoded)
         .is_ok_and(|text| text.chars().all(|character| !character.is_control() || "\t\r\n".contains(character)));
     (printable && !decoded.is_empty()).then_some(decoded)
