@@ -128,6 +128,14 @@ fn unescaped<'t>(source: &[u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {
     scratch
 }
 
+impl<'a> Text<'a> {
+    /// Of a word that is known to be plain.
+    #[inline(always)]
+    pub(crate) fn plain(word: &'a str) -> Self {
+        Self { bytes: word.as_bytes(), plain: true }
+    }
+}
+
 impl<'a> From<&'a [u8]> for Text<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self { bytes, plain: false }

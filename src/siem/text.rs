@@ -98,10 +98,9 @@ fn decode_block(text: &[u8; WINDOW_BYTES], room: &mut [u8; WINDOW_BYTES], read: 
         let at = escapes.trailing_zeros() as usize & LAST;
         escapes &= escapes - 1;
         written = copy_within_block(text, read, at, room, written);
-        let (high, low) = (HEX_DIGITS[usize::from(text[at + 1])], HEX_DIGITS[usize::from(text[at + 2])]);
-        let is_escape = (high | low) < 16;
-        room[written & LAST] = if is_escape { high << 4 | low } else { b'%' };
-        read = at + if is_escape { 3 } else { 1 };
+        let byte = hex_byte(text[at + 1], text[at + 2]);
+        room[written & LAST] = byte.unwrap_or(b'%');
+        read = at + if byte.is_some() { 3 } else { 1 };
         written += 1;
     }
     if read < BLOCK_BYTES {
@@ -155,11 +154,10 @@ fn copy_short(source: &[u8], range: Range<usize>, target: &mut [u8], at: usize) 
 /// The byte that the escape at `at` stands for, and where the text goes on; the percent sign itself if it begins none.
 #[inline(always)]
 fn unescaped(source: &[u8], at: usize) -> (u8, usize) {
-    if let Some(&[_, high, low]) = source[at..].first_chunk() {
-        let (high, low) = (HEX_DIGITS[usize::from(high)], HEX_DIGITS[usize::from(low)]);
-        if (high | low) < 16 {
-            return (high << 4 | low, at + 3);
-        }
+    if let Some(&[_, high, low]) = source[at..].first_chunk()
+        && let Some(byte) = hex_byte(high, low)
+    {
+        return (byte, at + 3);
     }
     (b'%', at + 1)
 }
@@ -243,14 +241,20 @@ pub(crate) fn spell_into(text: &[u8], out: &mut Vec<u8>) {
 
 /// The value of one hexadecimal digit, either case.
 pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
-    let value = HEX_DIGITS[usize::from(byte)];
-    (value < 16).then_some(value)
+    hex_byte(b'0', byte)
 }
 
-/// The value of each byte as a hexadecimal digit; 0xff where it is none.
-const HEX_DIGITS: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut digit = 0_u8;
+/// The value of two of them.
+#[inline(always)]
+fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    let value = HEX_DIGITS[usize::from(high)] << 4 | HEX_DIGITS[usize::from(low)];
+    u8::try_from(value).ok()
+}
+
+/// The value of each byte as a hexadecimal digit; more than any byte where it is none, also four bits further left.
+const HEX_DIGITS: [u16; 256] = {
+    let mut values = [0x0f00; 256];
+    let mut digit = 0_u16;
     while digit < 16 {
         values[b"0123456789abcdef"[digit as usize] as usize] = digit;
         values[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
@@ -323,7 +327,13 @@ fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     let mut written = 0;
     each_mark::<Special>(bytes, |at| {
         let letter = SHORT_ESCAPES[usize::from(bytes[at])];
-        if letter != 0 {
+        if at < written {
+            // The line feed of the pair below.
+        } else if bytes[at..].starts_with(b"\r\n") {
+            append_short(out, bytes, written..at);
+            out.extend_from_slice(b"\\r\\n");
+            written = at + 2;
+        } else if letter != 0 {
             append_short(out, bytes, written..at);
             out.extend_from_slice(&[b'\\', letter]);
             written = at + 1;

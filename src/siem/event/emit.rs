@@ -123,7 +123,7 @@ impl<'a> Emit<'a> {
     pub(super) fn close_line(mut self) {
         if !self.truncated.is_empty() {
             let names = std::mem::take(self.truncated);
-            self.list(Key::Known("truncated"), names.iter().map(String::as_bytes));
+            self.list(Key::Known("truncated"), names.iter().map(|name| name.as_str().into()));
         }
         self.close();
         self.close();
@@ -169,7 +169,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a list of texts as a member.
-    pub(super) fn list<'t>(&mut self, key: Key<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
+    pub(super) fn list<'t>(&mut self, key: Key<'_>, items: impl Iterator<Item = Text<'t>>) -> Written {
         let mut all = Written::default();
         if !self.key(key) {
             return all;
@@ -184,7 +184,8 @@ impl<'a> Emit<'a> {
             if index > 0 {
                 self.out.push(b',');
             }
-            let written = write_text(self.out, item, Place::Item);
+            let write = if item.plain { write_plain } else { write_text };
+            let written = write(self.out, item.bytes, Place::Item);
             all.lossy |= written.lossy;
             all.cut |= written.cut;
         }

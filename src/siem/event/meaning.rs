@@ -7,6 +7,7 @@ use super::fields::{KnownField, Object, RuleList};
 use super::members::Members;
 use super::rule_lists::RuleLists;
 use super::top_level::action_into;
+use crate::siem::json::Text;
 
 /// The meaning of an event.
 pub(super) struct Meaning {
@@ -54,11 +55,11 @@ impl Meaning {
 
     /// Writes it into the `akamai` object.
     pub(super) fn write(&self, emit: &mut Emit<'_>) {
-        emit.own("verdict", self.verdict.word());
-        emit.own("category", self.category.word());
+        emit.own("verdict", Text::plain(self.verdict.word()));
+        emit.own("category", Text::plain(self.category.word()));
         if let Some(group) = self.group {
-            emit.own("attack_group", group.word());
-            emit.list(Key::Known("attack_groups"), self.groups.iter().map(|group| group.word().as_bytes()));
+            emit.own("attack_group", Text::plain(group.word()));
+            emit.list(Key::Known("attack_groups"), self.groups.iter().map(|group| Text::plain(group.word())));
         }
     }
 }

@@ -38,8 +38,8 @@ use self::meaning::Meaning;
 use self::members::{Members, Resolved, TopLevel, is_plain};
 use self::objects::{ObjectMemory, ObjectWriter};
 use self::rule_lists::RuleLists;
-use self::top_level::UrlParts;
-use super::json::{JsonError, Kind, Member, Tape};
+use self::top_level::{Calendar, UrlParts};
+use super::json::{JsonError, Kind, Member, Tape, Text};
 
 /// Shortest limit of a line that still holds what rules need, in bytes.
 pub const EVENT_LINE_BYTES_MIN: usize = 1_024;
@@ -79,6 +79,7 @@ struct Memory {
     texts: [Vec<u8>; 2],
     client: [Vec<u8>; 2],
     action: Vec<u8>,
+    calendar: Calendar,
     url: Vec<u8>,
     user_agent: Vec<u8>,
 }
@@ -142,7 +143,7 @@ impl EventDecoder {
 
     fn write_event(&mut self, line: &[u8], hash: &mut LineHash<'_>, out: &mut Vec<u8>) {
         let Self { settings, tape, resolved, lists, bursts, memory } = self;
-        let Memory { emit, objects, texts, client, action, url, user_agent } = memory;
+        let Memory { emit, objects, texts, client, action, calendar, url, user_agent } = memory;
         let members = Members::resolve(line, tape, resolved);
         members.read_rule_lists(lists, &mut texts[0], hash);
         let meaning = Meaning::of(&members, lists, texts, action);
@@ -151,7 +152,7 @@ impl EventDecoder {
         let mut emit = Emit::open_line(out, emit);
         let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, texts).bytes);
         let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
-        write_top_level(&mut emit, &members, action, time_ms, address, url, texts);
+        write_top_level(&mut emit, &members, action, time_ms, address, (calendar, url), texts);
         let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent, hash: &mut *hash };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
@@ -172,7 +173,7 @@ impl EventDecoder {
 
         emit.open("akamai");
         emit.own("source", settings.source.as_str());
-        emit.own("event_id", hash.digits().as_slice());
+        emit.own("event_id", Text { bytes: &hash.digits(), plain: true });
         meaning.write(&mut emit);
         let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
         // One without a time cannot be counted.
@@ -226,20 +227,20 @@ fn write_top_level(
     action: &[u8],
     time_ms: Option<i64>,
     address: Option<&str>,
-    url: &mut Vec<u8>,
+    (calendar, url): (&mut Calendar, &mut Vec<u8>),
     texts: &mut [Vec<u8>; 2],
 ) {
-    emit.own("type", TYPE);
+    emit.own("type", Text::plain(TYPE));
     for name in ["format", "version"] {
         if let Some(value) = members.format(name) {
             emit.own(name, members.line.text(value, &mut texts[0]));
         }
     }
-    if let Some(timestamp) = time_ms.and_then(top_level::timestamp) {
-        emit.own("timestamp", timestamp.as_str());
+    if let Some(timestamp) = time_ms.and_then(|time_ms| calendar.timestamp(time_ms)) {
+        emit.own("timestamp", timestamp);
     }
     if let Some(address) = address {
-        emit.own("srcip", address);
+        emit.own("srcip", Text::plain(address));
     }
     if !action.is_empty() {
         emit.own("action", action);

@@ -64,7 +64,7 @@ impl ObjectWriter<'_, '_> {
             Encoding::Percent | Encoding::PercentAsSent => self.write_percent(emit, key, value, encoding),
             Encoding::Headers => self.write_headers(emit, key, value),
             Encoding::RuleList(list) => {
-                if emit.list(key, self.lists.items(list)).lossy {
+                if emit.list(key, self.lists.texts(list)).lossy {
                     emit.raw(key.bytes(), line.text(value, &mut self.memory.unescaped).bytes);
                 }
             }

@@ -6,7 +6,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
-use crate::siem::blocks::{Semicolon, each_mark};
+use crate::siem::blocks::{Semicolon, Special, each_mark, holds};
+use crate::siem::json::Text;
 use crate::siem::text::percent_decoded;
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
@@ -117,6 +118,15 @@ impl RuleLists {
         let ended_by_semicolon = items.len() == rules + 1 && items.last().is_some_and(|&(start, end)| start == end);
         let count = if ended_by_semicolon { rules } else { items.len().max(rules) };
         (0..count).map(move |index| items.get(index).map_or(&[][..], |&(start, end)| &self.text[start..end]))
+    }
+
+    /// The same as texts.
+    pub(super) fn texts(&self, list: RuleList) -> impl Iterator<Item = Text<'_>> {
+        // The items of a list stand side by side: one search tells of all of them.
+        let items = self.raw_items(list);
+        let (start, end) = (items.first().map_or(0, |item| item.0), items.last().map_or(0, |item| item.1));
+        let plain = !holds::<Special>(&self.text[start..end]);
+        self.items(list).map(move |bytes| Text { bytes, plain })
     }
 
     /// The rules in the order of the event.

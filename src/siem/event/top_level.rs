@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::siem::json::Text;
+
 /// Longest `url`, in bytes. It repeats what `httpMessage` holds whole; Akamai's edge takes URLs of 8 KB.
 pub(super) const URL_BYTES_MAX: usize = 8_192;
 
@@ -15,11 +17,49 @@ pub(super) fn source_ip(client_ip: &[u8]) -> Option<&str> {
     text.parse::<IpAddr>().ok().map(|_| text)
 }
 
-/// RFC 3339 with milliseconds from Unix milliseconds. Wazuh's index takes this form only:
-/// epoch seconds would be read as milliseconds.
-pub(super) fn timestamp(time_ms: i64) -> Option<String> {
-    let instant = jiff::Timestamp::from_millisecond(time_ms).ok()?;
-    Some(format!("{instant:.3}"))
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// Where each digit of the time of day stands in `2017-04-04T10:57:02.000Z`, and the milliseconds that it counts.
+const DIGITS_OF_TIME: [(usize, i64); 9] = [
+    (11, 36_000_000),
+    (12, 3_600_000),
+    (14, 600_000),
+    (15, 60_000),
+    (17, 10_000),
+    (18, 1_000),
+    (20, 100),
+    (21, 10),
+    (22, 1),
+];
+
+/// RFC 3339 with milliseconds from Unix milliseconds. Wazuh's index takes this form only: epoch seconds would be read as
+/// milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Calendar {
+    /// The day of `text`, since 1970.
+    day: Option<i64>,
+    /// The last timestamp. Most events are of the same day as the one before, and then only the time of day changes.
+    text: Vec<u8>,
+}
+
+impl Calendar {
+    /// The timestamp; none where RFC 3339 cannot write it.
+    pub(super) fn timestamp(&mut self, time_ms: i64) -> Option<Text<'_>> {
+        let (day, mut rest) = (time_ms.div_euclid(DAY_MS), time_ms.rem_euclid(DAY_MS));
+        let instant = jiff::Timestamp::from_millisecond(time_ms).ok()?;
+        if self.day != Some(day) {
+            self.text = format!("{instant:.3}").into_bytes();
+            self.day = Some(day);
+        }
+        for (at, unit_ms) in DIGITS_OF_TIME {
+            if let Some(digit) = self.text.get_mut(at) {
+                *digit = b'0' + u8::try_from(rest / unit_ms).unwrap_or_default();
+            }
+            rest %= unit_ms;
+        }
+        Some(Text { bytes: &self.text, plain: true })
+    }
 }
 
 /// Unix milliseconds from Akamai's epoch seconds, which may have a fraction.
@@ -128,11 +168,15 @@ mod tests {
 
     #[test]
     fn epoch_seconds_become_rfc_3339() {
+        let mut calendar = Calendar::default();
         for (start, expected) in [
             ("1491303422", Some("2017-04-04T10:57:02.000Z")),
             ("1470923133.026", Some("2016-08-11T13:45:33.026Z")),
             ("1470923133.9999", Some("2016-08-11T13:45:33.999Z")),
             ("0", Some("1970-01-01T00:00:00.000Z")),
+            ("86399.999", Some("1970-01-01T23:59:59.999Z")),
+            ("86400", Some("1970-01-02T00:00:00.000Z")),
+            ("253402300799.999", None),
             ("253402300800", None),
             ("-1", None),
             ("", None),
@@ -140,7 +184,8 @@ mod tests {
             ("1e9", None),
             ("99999999999999999999", None),
         ] {
-            assert_eq!(unix_milliseconds(start.as_bytes()).and_then(timestamp).as_deref(), expected, "{start}");
+            let timestamp = unix_milliseconds(start.as_bytes()).and_then(|time_ms| calendar.timestamp(time_ms));
+            assert_eq!(timestamp.map(|text| text.bytes), expected.map(str::as_bytes), "{start}");
         }
     }
 
