@@ -3,6 +3,7 @@
 use super::fields::{Encoding, FIELDS_MAX, KnownField, Name, OBJECTS, Object, RuleList, reserved_at_top_level};
 use super::line_hash::LineHash;
 use super::rule_lists::RuleLists;
+use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
 use crate::siem::text::percent_decoded;
 
@@ -135,7 +136,7 @@ impl<'a> Members<'a> {
     {
         let [unescaped, decoded] = memory;
         let source = self.source_text(field, unescaped);
-        if field.object != Object::HttpMessage || memchr::memchr(b'%', source.bytes).is_none() {
+        if field.object != Object::HttpMessage || !holds::<Percent>(source.bytes) {
             return source;
         }
         percent_decoded(source.bytes, decoded).into()

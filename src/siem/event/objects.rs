@@ -8,6 +8,7 @@ use super::line_hash::LineHash;
 use super::members::{Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
 use super::unparsed::redacted_raw;
+use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Member, Value};
 use crate::siem::text::percent_decoded;
 
@@ -75,7 +76,7 @@ impl ObjectWriter<'_, '_> {
 
     fn write_percent(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
         let original = self.members.line.text(value, &mut self.memory.unescaped);
-        if memchr::memchr(b'%', original.bytes).is_none() {
+        if !holds::<Percent>(original.bytes) {
             emit.text(key, original, None);
             return;
         }
