@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cli::{Cli, ConfigureArgs};
 use crate::client::Client;
 use crate::clock::unix_seconds;
-use crate::config::{self, Config, SourceState, TEMPLATE};
+use crate::config::{self, Config, KEY_MISSING, SourceState, TEMPLATE};
 use crate::exit::Exit;
 use crate::files::replace_file;
 use crate::siem::query::{Query, Range, Window};
@@ -79,15 +79,26 @@ fn fill_in(file: &Path, before: Option<&str>) -> Result<(), Exit> {
     let text = before.unwrap_or(TEMPLATE);
     let parsed = config::parse_beside(file, text);
     let state = parsed.sources.iter().find(|entry| entry.name == SECTION).map(|entry| &entry.state);
+    let is_open = |key: &str| match state {
+        Some(SourceState::NotConfigured(open)) => open.contains(&key),
+        // A key that is not there at all.
+        Some(SourceState::Invalid(errors)) => {
+            errors.iter().any(|error| error.key.as_deref() == Some(key) && error.problem.starts_with(KEY_MISSING))
+        }
+        Some(SourceState::Ready(_) | SourceState::Disabled) | None => false,
+    };
     let mut values = Vec::new();
-    if let Some(SourceState::NotConfigured(open)) = state {
-        for (key, variable, ..) in VALUES {
-            let given = std::env::var(variable).unwrap_or_default().trim().to_owned();
-            if given.contains(['\n', '\r']) {
-                log::error!("{variable} must be one line");
-            } else if !given.is_empty() && open.contains(&key) {
-                values.push((key, given));
-            }
+    for (key, variable, ..) in VALUES {
+        let given = std::env::var(variable).unwrap_or_default().trim().to_owned();
+        if given.contains(['\n', '\r']) {
+            log::error!("{variable} must be one line");
+        } else if !given.is_empty() && is_open(key) {
+            values.push((key, given));
+        } else if !given.is_empty() && !matches!(state, Some(SourceState::Ready(_))) {
+            log::warn!(
+                "{variable} is not used: {} has a {key} already, or no [{SECTION}] that asks Akamai",
+                file.display()
+            );
         }
     }
     let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();

@@ -37,7 +37,11 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     let config = cli.config_file();
     let config = root.join(config.strip_prefix("/").unwrap_or(&config));
     let wazuh_home = config::load(&config).ok().and_then(|config| config.global.wazuh_home);
-    let home = match Home::find(&root, wazuh_home.as_deref()) {
+    let found = match direction {
+        Direction::In => Home::find(&root, wazuh_home.as_deref()),
+        Direction::Out => Home::find_any(&root, wazuh_home.as_deref()),
+    };
+    let home = match found {
         Ok(home) => home,
         Err(error @ HomeError::Unseen { .. }) => {
             log::error!("{error}");
@@ -59,11 +63,15 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
         Ok(report) => show(&report.lines.iter().map(|line| format!("{line}\n")).collect::<String>()),
         Err(error) => {
             log::error!("{error}");
-            let (what, command) = match direction {
-                Direction::In => ("the Wazuh side is not set up", "install"),
-                Direction::Out => ("the Wazuh side is not taken out", "uninstall"),
+            let next = match direction {
+                Direction::In => "the Wazuh side is not set up; when that is mended: wazuh-akamai install".to_owned(),
+                // A package that goes takes the other copy with it.
+                Direction::Out => format!(
+                    "the Wazuh side is not taken out; when that is mended: {} uninstall",
+                    home.path("wodles/akamai/wazuh-akamai").display()
+                ),
             };
-            show_line(cli, &format!("{what}; when that is mended: wazuh-akamai {command}"));
+            show_line(cli, &next);
             exit(&error)
         }
     }

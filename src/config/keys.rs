@@ -48,6 +48,9 @@ pub const KEYS: &[Key] = &[
     global("log_level", "error, warn, info, debug or trace"),
 ];
 
+/// What is said of a key that is not there.
+pub const KEY_MISSING: &str = "the key is missing";
+
 /// The key of this name.
 pub(super) fn named(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)

@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use self::edit::with_values;
-pub use self::keys::{KEYS, Key, Scope};
+pub use self::keys::{KEY_MISSING, KEYS, Key, Scope};
 pub use self::source::{EVENT_LINE_BYTES, MaxEps, Mode, REDACT_HEADERS, RunOn, Source};
 pub use self::values::Host;
 

@@ -116,7 +116,7 @@ pub(super) fn resolve(
         // What an .edgerc lacks has been said already.
         let said = !matches!(edgerc, Edgerc::Unused) && FROM_EDGERC.contains(&key);
         if !untouched && !said {
-            errors.at(section, section.line, Some(key), keys::with_accepted(key, "the key is missing"));
+            errors.at(section, section.line, Some(key), keys::with_accepted(key, keys::KEY_MISSING));
         }
     }
     let open: Vec<&'static str> = REQUIRED

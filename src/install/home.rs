@@ -6,14 +6,21 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
+use super::program::{self, Ran};
 use super::{BLOCK, InstallError};
 use crate::files::FileError;
 use crate::wazuh::Wazuh;
 
 /// Characters of a program's words that are repeated.
 const SAYS_CHARS_MAX: usize = 2_000;
+
+/// Time for one of Wazuh's programs, in seconds: a check of many rules takes some.
+const PROGRAM_S_MAX: u64 = 120;
+
+/// Time for a restart, in seconds: it waits for each daemon to end.
+const RESTART_S_MAX: u64 = 300;
 
 /// What kind of Wazuh it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +79,19 @@ impl Home {
     /// # Errors
     /// None, or one that is not supported.
     pub fn find(root: &Path, configured: Option<&Path>) -> Result<Self, HomeError> {
+        let home = Self::find_any(root, configured)?;
+        if is_supported(&home.version) {
+            Ok(home)
+        } else {
+            Err(HomeError::Version { folder: home.folder, version: home.version })
+        }
+    }
+
+    /// The same whatever its version: what we made there must come out of any.
+    ///
+    /// # Errors
+    /// None.
+    pub fn find_any(root: &Path, configured: Option<&Path>) -> Result<Self, HomeError> {
         let inside = configured.unwrap_or(Path::new("/var/ossec"));
         let folder = root.join(inside.strip_prefix("/").unwrap_or(inside));
         let none = |error: io::Error| match error.kind() {
@@ -80,17 +100,15 @@ impl Home {
         };
         let etc = fs::metadata(folder.join("etc")).map_err(none)?;
         let control = folder.join("bin/wazuh-control");
-        let info = Command::new(&control).arg("info").stdin(Stdio::null()).output().map_err(none)?;
-        let info = String::from_utf8_lossy(&info.stdout).into_owned();
+        let mut info = Command::new(&control);
+        info.arg("info");
+        let info = program::run(info, PROGRAM_S_MAX).map_err(none)?.words;
         let value = |name: &str| {
             info.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
                 .map(|text| text.trim_matches('"').to_owned())
         };
-        let version = value("WAZUH_VERSION").unwrap_or_default();
-        if !is_supported(&version) {
-            return Err(HomeError::Version { folder, version });
-        }
+        let version = value("WAZUH_VERSION").unwrap_or_else(|| "of an unknown version".into());
         let kind = if value("WAZUH_TYPE").as_deref() == Some("agent") { Kind::Agent } else { Kind::Manager };
         let is_worker = kind == Kind::Manager && Wazuh::find(Some(&folder)).is_worker();
         let inside = inside.to_owned();
@@ -161,9 +179,11 @@ impl Home {
         };
         for name in programs {
             let program = self.path("bin").join(name);
-            match Command::new(&program).arg("-t").stdin(Stdio::null()).output() {
-                Ok(output) if output.status.success() => {}
-                Ok(output) => return Err(((*name).to_owned(), words(&output))),
+            let mut test = Command::new(&program);
+            test.arg("-t");
+            match program::run(test, PROGRAM_S_MAX) {
+                Ok(ran) if ran.status.success() => {}
+                Ok(ran) => return Err(((*name).to_owned(), words(&ran))),
                 Err(error) => return Err(((*name).to_owned(), error.to_string())),
             }
         }
@@ -172,16 +192,18 @@ impl Home {
 
     /// Whether any of it runs.
     pub(super) fn is_running(&self) -> bool {
-        let status = Command::new(self.path("bin/wazuh-control")).arg("status").stdin(Stdio::null()).output();
-        status.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("is running"))
+        let mut status = Command::new(self.path("bin/wazuh-control"));
+        status.arg("status");
+        program::run(status, PROGRAM_S_MAX).is_ok_and(|ran| ran.words.contains("is running"))
     }
 
     /// Restarts it, with the umask that its own start-up expects.
     pub(super) fn restart(&self) -> Result<(), String> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "umask 022; exec \"$0\" restart"]).arg(self.path("bin/wazuh-control"));
-        let output = command.stdin(Stdio::null()).process_group(0).output().map_err(|error| error.to_string())?;
-        if output.status.success() { Ok(()) } else { Err(words(&output)) }
+        command.process_group(0);
+        let ran = program::run(command, RESTART_S_MAX).map_err(|error| error.to_string())?;
+        if ran.status.success() { Ok(()) } else { Err(words(&ran)) }
     }
 }
 
@@ -200,11 +222,11 @@ fn is_supported(version: &str) -> bool {
     version_numbers(version).is_some_and(|(major, minor)| major == 4 && minor >= 3)
 }
 
-fn words(output: &Output) -> String {
-    let text = [&output.stderr[..], &output.stdout[..]].concat();
-    let text = String::from_utf8_lossy(&text);
-    let text = text.trim();
-    if text.is_empty() { format!("nothing ({})", output.status) } else { text.chars().take(SAYS_CHARS_MAX).collect() }
+fn words(ran: &Ran) -> String {
+    match ran.words.trim() {
+        "" => format!("nothing ({})", ran.status),
+        text => text.chars().take(SAYS_CHARS_MAX).collect(),
+    }
 }
 
 /// The first two numbers of a version.

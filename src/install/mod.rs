@@ -8,6 +8,7 @@ mod change;
 mod home;
 mod import;
 mod look;
+mod program;
 mod record;
 mod remains;
 mod rules;

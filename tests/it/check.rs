@@ -59,7 +59,10 @@ fn analysisd(root: &Root, dropped: u64) {
             let mut request = vec![0; u32::from_le_bytes(length) as usize];
             stream.read_exact(&mut request).unwrap();
             assert!(String::from_utf8(request).unwrap().contains("getstats"));
-            let mut answer = Machine::new(1.0, 1).stats();
+            let mut machine = Machine::new(1.0, 1);
+            // It is past its start.
+            (0..10).for_each(|_| machine.tick());
+            let mut answer = machine.stats();
             *answer
                 .pointer_mut("/data/metrics/events/received_breakdown/dropped_breakdown/modules_breakdown/command")
                 .unwrap() = dropped.into();

@@ -92,13 +92,21 @@ fn unattended_it_fills_in_what_is_open_and_asks_nobody() {
     configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "9")]).expect(0);
     assert_eq!(text(), filled);
     fs::write(place.config(), "[default]\nconfig_id = x\n").unwrap();
-    configure(&place, &["--unattended"], &borrowed(&given)).expect(0);
+    configure(&place, &["--unattended"], &borrowed(&given)).fails(3, "AKAMAI_CONFIG_ID is not used");
     assert_eq!(text(), "[default]\nconfig_id = x\n");
     // A bad value is told of and nothing of it is saved.
     fs::remove_file(place.config()).unwrap();
     configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "x")]).fails(3, "was not saved");
     assert_eq!(text(), include_str!("../../etc/akamai_config.ini"));
     configure(&place, &["--unattended", "--host", "h"], &[]).fails(2, "cannot be used with");
+    // Keys that are not there at all are open as well; what cannot be used is said.
+    fs::write(place.config(), "[default]\nhost = a.luna.akamaiapis.net\n").unwrap();
+    configure(&place, &["--unattended"], &borrowed(&given)).fails(0, "AKAMAI_HOST is not used");
+    assert!(
+        text().contains("host = a.luna.akamaiapis.net") && text().contains("client_secret = bG9vcGJhY2sgc2VjcmV0=")
+    );
+    fs::write(place.config(), "[shop]\nhost = a.luna.akamaiapis.net\n").unwrap();
+    configure(&place, &["--unattended"], &borrowed(&given)).fails(0, "AKAMAI_CONFIG_ID is not used");
 }
 
 #[test]

@@ -108,6 +108,24 @@ impl Root {
 }
 
 #[test]
+fn what_was_installed_comes_out_of_a_wazuh_of_any_version() {
+    let root = Root::manager();
+    let before = root.tree();
+    root.run(&["install"]).expect(0);
+    let control = fs::read_to_string(root.home("bin/wazuh-control")).unwrap();
+    for version in ["v5.0.0", ""] {
+        fs::write(root.home("bin/wazuh-control"), control.replace("v4.14.9", version)).unwrap();
+        root.run(&["install"]).expect(0);
+        assert!(root.conf().contains("BEGIN wazuh-akamai"));
+    }
+    root.run(&["uninstall"]).expect(0);
+    fs::write(root.home("bin/wazuh-control"), control).unwrap();
+    let mut after = root.tree();
+    after.remove(&root.home("bin/wazuh-control.restarts"));
+    assert!(after.keys().eq(before.keys()) && root.conf() == CONF, "{:?}", after.keys());
+}
+
+#[test]
 fn installing_is_one_command_and_uninstalling_leaves_no_trace() {
     let root = Root::manager();
     let before = root.tree();

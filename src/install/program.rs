@@ -1,0 +1,74 @@
+//! Wazuh's own programs, run for so long and no longer. Waits for the program alone: daemons that it starts may keep its
+//! output open for ever (wazuh-control start leaves them its own).
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// Bytes of a program's words that are read.
+const WORDS_BYTES_MAX: u64 = 64 << 10;
+
+/// Time between two looks whether it has ended, in milliseconds.
+const LOOK_MS: u64 = 10;
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// Its exit status.
+    pub(super) status: ExitStatus,
+    /// What it wrote to stdout and stderr, as far as it is read.
+    pub(super) words: String,
+}
+
+/// Runs it to its end, or kills it after `seconds_max`.
+///
+/// # Errors
+/// When it cannot be started, or did not end in time.
+pub(super) fn run(mut command: Command, seconds_max: u64) -> io::Result<Ran> {
+    let mut output = File::from(memfd_create("words", MemfdFlags::CLOEXEC)?);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let mut child = command.spawn()?;
+    let until = Instant::now() + Duration::from_secs(seconds_max);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {seconds_max} s")));
+        }
+        thread::sleep(Duration::from_millis(LOOK_MS));
+    };
+    let mut words = Vec::new();
+    output.rewind()?;
+    output.take(WORDS_BYTES_MAX).read_to_end(&mut words)?;
+    Ok(Ran { status, words: String::from_utf8_lossy(&words).into_owned() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn what_it_starts_is_not_waited_for() {
+        let ran = run(shell("sleep 30 & echo one; echo two >&2; exit 3"), 20).unwrap();
+        assert_eq!((ran.status.code(), ran.words.as_str()), (Some(3), "one\ntwo\n"));
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        assert_eq!(run(shell("exec sleep 30"), 0).unwrap_err().to_string(), "it did not end within 0 s");
+    }
+}
