@@ -207,13 +207,24 @@ def purged_it_leaves_nothing(kit):
         before = without_log(machine.tree())
         dpkg_install(machine, "ours", **CREDENTIALS)
         machine.write(f"{STATE}/cursor", "x")
-        for name in (LOG, f"{LOG}.1", f"{LOG}.2.gz"):
+        for name in (LOG, f"{LOG}.1", f"{LOG}.2.gz", f"{LOG}-20260101", f"{LOG}-20260102.gz"):
             machine.write(name, "x")
         if first:
             machine.run("dpkg", first, "wazuh-akamai")
         machine.run("dpkg", "--purge", "wazuh-akamai")
         equal(difference(before, without_log(machine.tree())), [])
         machine.run("dpkg", "--status", "wazuh-akamai", status=1)
+
+
+def purged_where_the_state_is_a_mount_it_says_what_stays(kit):
+    machine = kit.machine()
+    before = machine.tree()
+    dpkg_install(machine, "ours", **CREDENTIALS)
+    machine.write(f"{STATE}/cursor", "x")
+    with machine.a_mount(STATE):
+        assert f"wazuh-akamai: /{STATE} stays; remove it by hand\n" in machine.run("dpkg", "--purge", "wazuh-akamai")
+    equal(difference(before, machine.tree()), [f"+{STATE}"])
+    machine.run("dpkg", "--status", "wazuh-akamai", status=1)
 
 
 def purged_without_wazuh_it_leaves_nothing(kit):
@@ -461,3 +472,4 @@ def it_starts_on_the_oldest_debian_there_is(kit):
 SCENARIOS = scenarios_of(globals())
 if not CAN_MOUNT:
     SCENARIOS.remove(where_documentation_cannot_be_written_dpkg_fails_and_nothing_has_changed)
+    SCENARIOS.remove(purged_where_the_state_is_a_mount_it_says_what_stays)

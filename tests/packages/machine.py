@@ -68,14 +68,18 @@ class Machine:
         return ended.stdout
 
     @contextlib.contextmanager
-    def read_only(self, name):
-        """Nothing can be written below this folder meanwhile."""
+    def a_mount(self, name, options="rw"):
+        """This folder is a mount of its own meanwhile."""
         folder = self.path(name)
-        mount("--bind", "-o", "ro", folder, folder)
+        mount("--bind", "-o", options, folder, folder)
         try:
             yield
         finally:
             subprocess.run(["umount", folder], check=True)
+
+    def read_only(self, name):
+        """Nothing can be written below this folder meanwhile."""
+        return self.a_mount(name, "ro")
 
     def path(self, name):
         return self.root / name.lstrip("/")
