@@ -3,5 +3,5 @@
 if [ "$1" = 0 ]; then
     wazuh-akamai --quiet uninstall || :
     config=/etc/wazuh-akamai/akamai_config.ini
-    if [ "$(cat "$config")" = "$(cat /usr/share/wazuh-akamai/akamai_config.ini)" ]; then rm -f "$config"; fi
-fi 2>/dev/null || :
+    if [ "$(cat "$config" 2>/dev/null)" = "$(cat /usr/share/wazuh-akamai/akamai_config.ini 2>/dev/null)" ]; then rm -f "$config" || :; fi
+fi

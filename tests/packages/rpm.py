@@ -210,7 +210,10 @@ def a_broken_configuration_of_wazuhs_is_left_alone(kit):
         machine.run("wazuh-akamai", "install")
         is_set_up(machine)
         machine.write(CONF, broken)
-        assert "when that is mended: wazuh-akamai uninstall" in machine.run(*DNF, "remove", "wazuh-akamai")
+        output = machine.run(*DNF, "remove", "wazuh-akamai")
+        assert "when that is mended: wazuh-akamai uninstall" in output, output
+        # And the reason, which the program tells on its standard error.
+        assert "wazuh-akamai: error: /var/ossec/etc/ossec.conf is left as it is: " in output, output
         equal(machine.text(CONF), broken)
         # What is left of ours can take itself out.
         machine.write(CONF, DEFAULT)
