@@ -429,6 +429,12 @@ def what_the_admin_forbids_is_not_done(kit):
     dpkg_install(machine, "ours")
     is_set_up(machine)
     equal(restarts(machine), 0)
+    # 104 is one of the two answers that allow it.
+    machine = kit.with_wazuh()
+    machine.write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 104\n", 0o755)
+    dpkg_install(machine, "ours")
+    is_set_up(machine)
+    equal(restarts(machine), 1)
 
 
 def beside_another_wazuh_than_4_it_changes_nothing(kit):
