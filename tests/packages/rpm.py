@@ -5,9 +5,12 @@ import shutil
 from machine import CAN_MOUNT, Machine, difference, equal
 from stand_in import EARLIER, base_rpm, wazuh_rpm
 from wazuh_side import (
-    CONF, CONFIG, CREDENTIALS, DEFAULT, LOG, PROGRAM, RULES, SET_UP, SHARE, STATE, is_out, is_set_up, restarts, says_one_line,
+    CONF, CONFIG, CREDENTIALS, DEFAULT, LOG, PROGRAM, RULES, SECRETS, SET_UP, SHARE, STATE, is_out, is_set_up, restarts, says_one_line,
     scenarios_of, without_log,
 )  # fmt: skip
+
+DOC = "usr/share/doc/wazuh-akamai"
+LICENCES = "usr/share/licenses/wazuh-akamai"
 
 # Without any repository: everything lies in /packages.
 DNF = ("dnf", "--assumeyes", "--disablerepo=*", "--setopt=install_weak_deps=False")
@@ -75,6 +78,21 @@ def installed_after_wazuh_it_sets_itself_up(kit):
     changed = [line for line in changed if not line.startswith(("+usr/share/zsh", "+usr/share/fish", "+usr/share/licenses"))]
     equal(changed, ["+etc/wazuh-akamai", f"+{CONFIG}", f"+{STATE}", f"~{CONF}", SET_UP[0], "~var/ossec/logs/ossec.log", *SET_UP[1:]])
     equal(machine.run("rpm", "--verify", "wazuh-akamai"), "")
+
+
+def it_holds_what_was_promised(kit):
+    machine = kit.machine()
+    rpm_install(machine, "ours")
+    owned = machine.run("rpm", "--query", "--list", "wazuh-akamai").split()
+    for name in (
+        "/usr/bin/wazuh-akamai", f"/{SHARE}/rules/akamai.xml", f"/{SHARE}/ossec-snippets/wodle.xml", f"/{SHARE}/akamai_config.ini",
+        f"/{SHARE}/dashboard/akamai.ndjson", "/etc/logrotate.d/wazuh-akamai", "/usr/share/man/man1/wazuh-akamai.1.gz",
+        "/usr/share/man/man1/wazuh-akamai-collect.1.gz", "/usr/share/bash-completion/completions/wazuh-akamai",
+        "/usr/share/zsh/site-functions/_wazuh-akamai", "/usr/share/fish/vendor_completions.d/wazuh-akamai.fish",
+        f"/{DOC}/README.md", f"/{DOC}/CHANGELOG.md", f"/{DOC}/wazuh-akamai.cdx.json", f"/{LICENCES}/third-party-licences.txt",
+        f"/{LICENCES}/LICENSE",
+    ):  # fmt: skip
+        assert name in owned and machine.path(name).stat().st_size > 0, name
 
 
 def installed_before_wazuh_check_says_what_to_run(kit):
@@ -272,7 +290,7 @@ def credentials_come_from_variables_and_are_never_shown(kit):
     text = machine.text(CONFIG)
     for variable, value in CREDENTIALS.items():
         assert f"\n{variable[7:].lower()} = {value}\n" in text, variable
-    assert CREDENTIALS["AKAMAI_CLIENT_SECRET"] not in output
+    assert not [value for value in SECRETS if value in output]
     equal(machine.owner(CONFIG), "root:root 0600")
 
 

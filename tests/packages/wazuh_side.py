@@ -22,6 +22,8 @@ CREDENTIALS = {
     "AKAMAI_CLIENT_SECRET": "c2VjcmV0IHNlY3JldA==", "AKAMAI_ACCESS_TOKEN": "akab-access-token",
 }  # fmt: skip
 
+SECRETS = [CREDENTIALS[name] for name in ("AKAMAI_CLIENT_TOKEN", "AKAMAI_CLIENT_SECRET", "AKAMAI_ACCESS_TOKEN")]
+
 
 def block():
     snippet = (DEFAULT_CONF.parents[3] / "ossec-snippets/wodle.xml").read_text()
