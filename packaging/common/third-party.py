@@ -14,6 +14,35 @@ import sys
 LICENCE_NAMES = ("license", "licence", "copying", "copyright", "notice", "unlicense")
 
 
+# Crates of the standard library that are linked along with it.
+STD_CRATES = ("addr2line", "adler2", "gimli", "hashbrown", "memchr", "miniz_oxide", "object", "rustc-demangle")
+
+# The library that unwinds the stack comes with the linker.
+UNWINDER = "LLVM libunwind"
+UNWINDER_LICENCE = "Apache-2.0 WITH LLVM-exception"
+
+
+def std_texts(rustc):
+    """Texts of the standard library and its crates: rustup's, or Debian's; the build ends where neither is there."""
+    sysroot = subprocess.run([rustc, "--print", "sysroot"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    doc = pathlib.Path(sysroot, "share/doc/rust")
+    found = [doc / "licenses/MIT.txt", doc / "licenses/Apache-2.0.txt", doc / "COPYRIGHT-library.html"]
+    found = [file for file in found if file.is_file()]
+    if not found:
+        found = [file for file in sorted(pathlib.Path("/usr/share/doc").glob("libstd-rust*/copyright")) if file.is_file()][:1]
+    if not found:
+        sys.exit(f"third-party.py: no licences of the standard library in {doc} or /usr/share/doc/libstd-rust*")
+    return [file.read_text(encoding="utf-8", errors="replace").strip() for file in found]
+
+
+def unwinder_text():
+    """It lies beside the linker that scripts/build-packages installs."""
+    file = next(pathlib.Path("target/tools/venv/lib").glob("python3*/site-packages/ziglang/lib/libunwind/LICENSE.TXT"), None)
+    if not file:
+        sys.exit("third-party.py: no licence of libunwind below target/tools/venv")
+    return file.read_text(encoding="utf-8", errors="replace").strip()
+
+
 def cargo(*args):
     return subprocess.run(["cargo", *args, "--locked"], check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -35,8 +64,12 @@ def write_licences(packages, rustc, file):
     holders = {}
     lines = [
         "wazuh-akamai is under the MIT licence. These are the works of others that its program contains.\n",
-        f"The Rust standard library ({rustc}): MIT OR Apache-2.0",
+        f"The Rust standard library ({rustc}), with {', '.join(STD_CRATES)}: MIT OR Apache-2.0",
+        f"{UNWINDER}: {UNWINDER_LICENCE}",
     ]
+    for text in std_texts(os.environ.get("RUSTC", "rustc")):
+        holders.setdefault(text, []).append("The Rust standard library")
+    holders.setdefault(unwinder_text(), []).append(UNWINDER)
     for package in packages:
         name = f"{package['name']} {package['version']}"
         lines.append(f"{name}: {package['license']}")
@@ -68,7 +101,18 @@ def write_bill(root, packages, checksums, edges, rustc, file):
         "type": "library", "bom-ref": "rust-std", "name": "std", "version": rustc.split()[1],
         "licenses": [{"expression": "MIT OR Apache-2.0"}], "description": f"The Rust standard library of {rustc}",
     }
-    components = [std]
+    within = [
+        {
+            "type": "library", "bom-ref": f"rust-std/{name}", "name": name,
+            "licenses": [{"expression": "MIT OR Apache-2.0"}], "description": f"Linked with the standard library of {rustc}",
+        }
+        for name in STD_CRATES
+    ]
+    unwinder = {
+        "type": "library", "bom-ref": "llvm-libunwind", "name": "libunwind",
+        "licenses": [{"expression": UNWINDER_LICENCE}], "description": f"{UNWINDER}, linked statically",
+    }
+    components = [std, *within, unwinder]
     for package in packages:
         found = checksums.get((package["name"], package["version"]))
         components.append(component(package) | ({"hashes": [{"alg": "SHA-256", "content": found}]} if found else {}))
