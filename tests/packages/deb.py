@@ -285,7 +285,7 @@ def a_configuration_that_broke_later_is_left_alone_and_purge_finishes_the_remova
     whole = machine.text(CONF)
     machine.write(CONF, whole + "<!-- open")
     output = machine.run("dpkg", "--remove", "wazuh-akamai")
-    assert "when that is mended: wazuh-akamai uninstall" in output, output
+    assert "when that is mended: /var/ossec/wodles/akamai/wazuh-akamai uninstall" in output, output
     equal(machine.text(CONF), whole + "<!-- open")
     # Whatever the wodle still runs must be there.
     assert machine.path(PROGRAM).exists()

@@ -229,7 +229,7 @@ def a_broken_configuration_of_wazuhs_is_left_alone(kit):
         is_set_up(machine)
         machine.write(CONF, broken)
         output = machine.run(*DNF, "remove", "wazuh-akamai")
-        assert "when that is mended: wazuh-akamai uninstall" in output, output
+        assert "when that is mended: /var/ossec/wodles/akamai/wazuh-akamai uninstall" in output, output
         # And the reason, which the program tells on its standard error.
         assert "wazuh-akamai: error: /var/ossec/etc/ossec.conf is left as it is: " in output, output
         equal(machine.text(CONF), broken)
