@@ -75,25 +75,25 @@ impl Analysisd {
         }
     }
 
-    /// Whether its two sockets are there.
-    pub fn is_there(&self) -> bool {
-        self.queue.exists() && self.control.exists()
-    }
-
-    /// Connects to the queue socket unless that has been done; whether it has been done now.
+    /// Connects to the queue socket unless that has been done.
     ///
     /// # Errors
     /// When nobody listens.
-    pub fn connect(&mut self) -> io::Result<bool> {
+    pub fn connect(&mut self) -> io::Result<()> {
         if self.socket.is_some() {
-            return Ok(false);
+            return Ok(());
         }
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.queue.display()));
+        let named = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot connect to {} ({error}): is Wazuh running?", self.queue.display()),
+            )
+        };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(Duration::from_millis(SEND_MS_MAX)))?;
         socket.connect(&self.queue).map_err(named)?;
         self.socket = Some(socket);
-        Ok(true)
+        Ok(())
     }
 
     /// Sends a line, whose line end is left out. What fails ends the connection.

@@ -29,7 +29,7 @@ const CONFIRM_LOOK_MS: u64 = 100;
 /// second apart.
 const LAST_LOOKS_MS_MAX: u64 = 700;
 
-/// Time after which a run gives up on an analysisd that neither takes nor confirms anything, in seconds. A restart takes 3, and
+/// Time after which a run gives up on an analysisd that works off nothing, in seconds. A restart takes 3, and
 /// a confirmation as long.
 const STALL_S_MAX: u64 = 15;
 
@@ -56,13 +56,12 @@ pub(super) struct Queueing {
     unsent_line: Option<Position>,
     allowance: Allowance,
     started: Instant,
-    /// When it last took or confirmed something.
+    /// When it last took, confirmed or worked off something, of whomever.
     moved: Instant,
     /// Time spent with something to send.
     busy: Duration,
-    /// Lines taken, repeated ones included, and those confirmed.
+    /// Lines taken, repeated ones included.
     taken: u64,
-    pub(super) confirmed: u64,
     /// Why it takes nothing.
     pub(super) trouble: Option<String>,
     /// Lines that must go again were told of.
@@ -103,7 +102,6 @@ impl Queueing {
             moved: Instant::now(),
             busy: Duration::ZERO,
             taken: 0,
-            confirmed: 0,
             trouble: None,
             told_again: false,
             needs_sacrifice: false,
@@ -164,7 +162,7 @@ impl Queueing {
 
     /// How it went, for the log; none if there was nothing to do.
     pub(super) fn summary(&self) -> Option<String> {
-        let rate = self.record.queue_rate.filter(|_| self.taken > 0 || self.confirmed > 0)?;
+        let rate = self.record.queue_rate.filter(|_| self.barriers.confirmed().lines > 0 || self.taken > 0)?;
         Some(format!(
             "analysisd took {} lines ({} a second), {} unconfirmed, {} dropped since its start",
             self.taken, rate.lines_per_s, rate.unconfirmed, rate.dropped
@@ -173,10 +171,8 @@ impl Queueing {
 
     /// One look, and the lines that may go then.
     fn step(&mut self, store: &mut Store, sends: bool) -> Result<(), Failure> {
-        if self.analysisd.connect().map_err(|error| Failure::Analysisd(error.to_string()))? {
-            log::debug!("connected to Wazuh's queue");
-        }
-        let unread = self.analysisd.unread_bytes().map_err(|error| Failure::Analysisd(error.to_string()))?;
+        self.analysisd.connect()?;
+        let unread = self.analysisd.unread_bytes()?;
         let stats = self.analysisd.stats().map_err(|error| Failure::Analysisd(error.to_string()))?;
         let now = self.started.elapsed();
         let look = self.barriers.look(now, unread, self.sent, &stats);
@@ -204,7 +200,6 @@ impl Queueing {
         }
         if let Some(position) = look.confirmed {
             self.moved = Instant::now();
-            self.confirmed += position.lines.saturating_sub(self.confirmed);
             self.record.delivered = position.to;
             // First the room, then the record: a record that is behind repeats nothing of what is no longer there.
             store.spool.remove_delivered(&self.record.delivered)?;
