@@ -161,6 +161,29 @@ pub(crate) struct Member {
     children: u32,
 }
 
+impl Member {
+    /// Whether nothing but a colon stands between the name and the value, both in quotes.
+    #[inline]
+    pub(crate) fn is_tight(&self) -> bool {
+        self.value.kind() == Kind::Text && self.key.kind() == Kind::Text && self.key.end() + 3 == self.value.start()
+    }
+
+    /// Whether it follows `before` with nothing but a comma between their quotes.
+    #[inline]
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        before.value.end() + 3 == self.key.start()
+    }
+
+    /// The source of neighbouring members, from the first quote to the last.
+    pub(crate) fn source_of<'l>(members: &[Self], line: &'l [u8]) -> &'l [u8] {
+        match members {
+            [first, .., last] => &line[first.key.start() - 1..last.value.end() + 1],
+            [only] => &line[only.key.start() - 1..only.value.end() + 1],
+            [] => &[],
+        }
+    }
+}
+
 /// The members of the last line scanned.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {

@@ -1,7 +1,8 @@
 //! Writes one event line: members, texts and values, counting fields and remembering what had to be cut. Never decides
 //! what an event says; never makes a line that is not JSON.
 
-use super::fields::{Encoding, Name};
+use super::fields::Encoding;
+use super::names::Name;
 use crate::siem::blocks::{Special, holds};
 use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
 use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, percent_decoded, spell_into, write_plain, write_text};
@@ -194,6 +195,19 @@ impl<'a> Emit<'a> {
             self.note_cut(key.bytes());
         }
         all
+    }
+
+    /// Writes `count` members that stand in the line as they are to be written, separated by commas; writes nothing and
+    /// returns false where there might not be room for all of them.
+    pub(super) fn run(&mut self, members: &[u8], count: usize) -> bool {
+        let fits = self.fields + count + FIELDS_RESERVED <= FIELDS_MAX
+            && self.out.len() - self.start + members.len() <= OUTPUT_BYTES_MAX;
+        if fits {
+            self.comma();
+            self.out.extend_from_slice(members);
+            self.fields += count;
+        }
+        fits
     }
 
     /// Passes a value of the line through as a member, so that Wazuh can index it: scalars become strings, nulls are left

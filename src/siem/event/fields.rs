@@ -3,6 +3,8 @@
 //! Sources: Akamai's techdocs page "configuration-rule" (rule lists), the OpenAPI description of the SIEM API of 2025 and
 //! its sample events (the rest). Names are matched in any case, so that a field cannot come twice in two spellings.
 
+use super::names::{Name, Slots};
+
 /// How a member's value is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -56,34 +58,6 @@ pub(super) enum Object {
 
 /// How many [`Object`]s there are.
 pub(super) const OBJECTS: usize = 8;
-
-/// The name of a field of the table, also as it is written.
-#[derive(Debug)]
-pub(super) struct Name {
-    /// As Akamai spells it.
-    pub(super) text: &'static str,
-    /// With comma, quotes and colon; padded, since copying a fixed number of bytes is quicker than asking how many.
-    pub(super) spelled: [u8; Self::SPELLED_BYTES_MAX + 1],
-    /// How many bytes of that there are.
-    pub(super) length: usize,
-}
-
-impl Name {
-    /// Bytes of the longest name, with comma, quotes and colon.
-    pub(super) const SPELLED_BYTES_MAX: usize = 24;
-
-    const fn new(text: &'static str) -> Self {
-        let mut spelled = [b' '; Self::SPELLED_BYTES_MAX + 1];
-        let bytes = text.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            spelled[at + 2] = bytes[at];
-            at += 1;
-        }
-        (spelled[0], spelled[1], spelled[at + 2], spelled[at + 3]) = (b',', b'"', b'"', b':');
-        Self { text, spelled, length: at + 4 }
-    }
-}
 
 struct ObjectFields {
     name: &'static str,
@@ -199,6 +173,17 @@ static TABLE: [ObjectFields; OBJECTS] = [
     ObjectFields { name: "custom", object: Object::Custom, fields: &[], others: UnknownBase64 },
 ];
 
+/// Where the fields of each object are found.
+static SLOTS: [Slots; OBJECTS] = {
+    let mut slots = [const { Slots::of::<Encoding>(&[]) }; OBJECTS];
+    let mut object = 0;
+    while object < OBJECTS {
+        slots[object] = Slots::of(TABLE[object].fields);
+        object += 1;
+    }
+    slots
+};
+
 /// A field of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KnownField {
@@ -258,20 +243,44 @@ impl Object {
         TABLE[self as usize].name
     }
 
-    /// The encoding of one of its members; where the field is known, its place in the table (below [`FIELDS_MAX`]) and its name as
-    /// Akamai spells it.
-    ///
-    /// `expected` is where to look first: members mostly come in the order of the table.
-    pub(super) fn field(self, name: &[u8], expected: usize) -> (Option<(usize, &'static Name)>, Encoding) {
-        let entry = &TABLE[self as usize];
-        let is_exact = |(known, _): &(Name, Encoding)| name == known.text.as_bytes();
-        let exact = match entry.fields.get(expected) {
-            Some(field) if is_exact(field) => Some(expected),
-            _ => entry.fields.iter().position(is_exact),
-        };
-        let found = exact
-            .or_else(|| entry.fields.iter().position(|(known, _)| name.eq_ignore_ascii_case(known.text.as_bytes())));
-        found.map_or((None, entry.others), |index| (Some((index, &entry.fields[index].0)), entry.fields[index].1))
+    /// What a member of this name is.
+    #[inline(always)]
+    pub(super) fn field(self, name: &[u8]) -> Found {
+        let fields = TABLE[self as usize].fields;
+        match SLOTS[self as usize].find(fields, name) {
+            Some(place) => Found::known(fields, place, true),
+            None => self.misspelled_field(name),
+        }
+    }
+
+    /// The same for a name that the table has in other letters or not at all.
+    #[cold]
+    fn misspelled_field(self, name: &[u8]) -> Found {
+        let ObjectFields { fields, others, .. } = TABLE[self as usize];
+        let same = |(known, _): &(Name, Encoding)| name.eq_ignore_ascii_case(known.text.as_bytes());
+        match fields.iter().position(same) {
+            Some(place) => Found::known(fields, place, false),
+            None => Found { field: None, encoding: others, exact: false },
+        }
+    }
+}
+
+/// What a member is by its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// Where the table has the field: its place there (below [`FIELDS_MAX`]) and its name as Akamai spells it.
+    pub(super) field: Option<(usize, &'static Name)>,
+    /// How its value is encoded.
+    pub(super) encoding: Encoding,
+    /// The member's name is spelled as in the table.
+    pub(super) exact: bool,
+}
+
+impl Found {
+    #[inline(always)]
+    fn known(fields: &'static [(Name, Encoding)], place: usize, exact: bool) -> Self {
+        let (name, encoding) = &fields[place];
+        Self { field: Some((place, name)), encoding: *encoding, exact }
     }
 }
 
@@ -376,10 +385,13 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case() {
         assert_eq!(Object::named(b"ATTACKdata"), Some(Object::AttackData));
-        let (found, encoding) = Object::HttpMessage.field(b"requestheaders", 0);
-        assert_eq!((found.map(|(index, name)| (index, name.text)), encoding), (Some((8, "requestHeaders")), Headers));
-        let (found, encoding) = Object::HttpMessage.field(b"ja4", 99);
-        assert_eq!((found.is_some(), encoding), (false, UnknownPercent));
+        for (spelled, exact) in [("requestheaders", false), ("requestHeaders", true)] {
+            let Found { field, encoding, exact: as_spelled } = Object::HttpMessage.field(spelled.as_bytes());
+            assert_eq!(field.map(|(place, name)| (place, name.text)), Some((8, "requestHeaders")));
+            assert_eq!((encoding, as_spelled), (Headers, exact));
+        }
+        let Found { field, encoding, exact } = Object::HttpMessage.field(b"ja4");
+        assert!(field.is_none() && encoding == UnknownPercent && !exact);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The members of one event, each found and resolved once: which field it is and how it is encoded. Never writes.
 
-use super::fields::{Encoding, FIELDS_MAX, KnownField, Name, OBJECTS, Object, RuleList, reserved_at_top_level};
+use super::fields::{Encoding, FIELDS_MAX, Found, KnownField, OBJECTS, Object, RuleList, reserved_at_top_level};
 use super::line_hash::LineHash;
+use super::names::Name;
 use super::rule_lists::RuleLists;
 use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
-use crate::siem::text::percent_decoded;
+use crate::siem::text::{TEXT_BYTES_MAX, percent_decoded};
 
 /// What a top-level member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Field {
     pub(super) encoding: Encoding,
     /// Null, or a known field that the object had before: it is not passed on.
     pub(super) skipped: bool,
+    /// It stands in the event, name and value, exactly as it stands in the line.
+    pub(super) as_it_came: bool,
 }
 
 /// What the members are, in the order of the tape. Kept from event to event for its memory.
@@ -61,22 +64,21 @@ impl<'a> Members<'a> {
             let what = top_level(line.text(member.key, &mut resolved.name).bytes);
             resolved.top.push(what);
             let mut known = [0; FIELDS_MAX];
-            let mut expected = 0;
             for at in tape.children(member) {
                 let child = &tape.inner[at];
-                let (found, encoding) = match what {
-                    TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes, expected),
-                    _ => (None, Encoding::Unknown),
+                let Found { field, encoding, exact } = match what {
+                    TopLevel::Object(object) => object.field(line.text(child.key, &mut resolved.name).bytes),
+                    _ => Found { field: None, encoding: Encoding::Unknown, exact: false },
                 };
                 let mut skipped = child.value.kind() == Kind::Null;
-                if let Some((index, _)) = found {
-                    skipped |= known[index] != 0;
+                if let Some((place, _)) = field {
+                    skipped |= known[place] != 0;
                     if !skipped {
-                        known[index] = slot(at);
+                        known[place] = slot(at);
                     }
-                    expected = index + 1;
                 }
-                resolved.inner.push(Field { name: found.map(|(_, name)| name), encoding, skipped });
+                let as_it_came = exact && !skipped && line.printable && needs_no_change(line.bytes, child, encoding);
+                resolved.inner.push(Field { name: field.map(|(_, name)| name), encoding, skipped, as_it_came });
             }
             if let TopLevel::Object(object) = what
                 && member.value.kind() != Kind::Null
@@ -94,10 +96,10 @@ impl<'a> Members<'a> {
         self.resolved.top.iter().copied().zip(&self.tape.top)
     }
 
-    /// The members of an object, in order.
-    pub(super) fn of(&self, member: &Member) -> impl Iterator<Item = (Field, &'a Member)> {
+    /// The members of an object, in order: what they are and where they stand.
+    pub(super) fn of(&self, member: &Member) -> (&'a [Field], &'a [Member]) {
         let children = self.tape.children(member);
-        self.resolved.inner[children.clone()].iter().copied().zip(&self.tape.inner[children])
+        (&self.resolved.inner[children.clone()], &self.tape.inner[children])
     }
 
     /// The first member of this name that is not null.
@@ -146,7 +148,8 @@ impl<'a> Members<'a> {
     pub(super) fn read_rule_lists(&self, lists: &mut RuleLists, scratch: &mut Vec<u8>, hash: &mut LineHash<'_>) {
         lists.clear();
         let Some(attack_data) = self.object(Object::AttackData) else { return };
-        for (field, child) in self.of(attack_data) {
+        let (fields, children) = self.of(attack_data);
+        for (field, child) in fields.iter().zip(children) {
             if let Encoding::RuleList(list) = field.encoding
                 && !field.skipped
             {
@@ -179,6 +182,18 @@ impl<'a> Members<'a> {
 /// A text, number, true or false.
 pub(super) fn is_plain(value: Value) -> bool {
     matches!(value.kind(), Kind::Text | Kind::EscapedText | Kind::Scalar)
+}
+
+/// Whether a member of a printable line, whose name needs no change, needs none at all: its value is a text without escapes,
+/// and there are no blanks around the colon.
+fn needs_no_change(line: &[u8], member: &Member, encoding: Encoding) -> bool {
+    let text = member.value.source(line);
+    let same_decoded = match encoding {
+        Encoding::Plain => true,
+        Encoding::Percent | Encoding::PercentAsSent => !holds::<Percent>(text),
+        _ => false,
+    };
+    same_decoded && member.is_tight() && text.first() != Some(&b'[') && text.len() <= TEXT_BYTES_MAX
 }
 
 /// 1 + the place of a member on the tape.

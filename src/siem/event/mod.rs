@@ -20,6 +20,7 @@ mod limits;
 mod line_hash;
 mod meaning;
 mod members;
+mod names;
 mod objects;
 mod quads;
 mod rule_lists;
