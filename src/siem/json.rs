@@ -101,8 +101,8 @@ pub(crate) struct Line<'a> {
 pub(crate) struct Text<'a> {
     /// Its bytes; not necessarily UTF-8.
     pub(crate) bytes: &'a [u8],
-    /// It is printable ASCII without `"` and `\`, so that JSON needs no escape in it.
-    pub(crate) plain: bool,
+    /// Where the bytes stand that JSON escapes, in order; known of ASCII only, and not of every text.
+    pub(crate) marks: Option<&'a [usize]>,
 }
 
 impl<'a> Line<'a> {
@@ -115,9 +115,10 @@ impl<'a> Line<'a> {
         let bytes = value.source(self.bytes);
         let kind = value.kind();
         if kind == Kind::EscapedText {
-            return Text { bytes: unescaped(bytes, scratch), plain: false };
+            return unescaped(bytes, scratch).into();
         }
-        Text { bytes, plain: self.printable && matches!(kind, Kind::Text | Kind::Scalar) }
+        let plain = self.printable && matches!(kind, Kind::Text | Kind::Scalar);
+        Text { bytes, marks: plain.then_some(&[]) }
     }
 }
 
@@ -129,16 +130,22 @@ fn unescaped<'t>(source: &[u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {
 }
 
 impl<'a> Text<'a> {
-    /// Of a word that is known to be plain.
+    /// Of printable ASCII that needs no escape.
     #[inline(always)]
-    pub(crate) fn plain(word: &'a str) -> Self {
-        Self { bytes: word.as_bytes(), plain: true }
+    pub(crate) fn plain(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self { bytes: text.as_ref(), marks: Some(&[]) }
+    }
+
+    /// Whether it is known to need no escape.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.marks.is_some_and(<[usize]>::is_empty)
     }
 }
 
 impl<'a> From<&'a [u8]> for Text<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self { bytes, plain: false }
+        Self { bytes, marks: None }
     }
 }
 

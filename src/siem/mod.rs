@@ -4,6 +4,7 @@ mod blocks;
 pub mod event;
 mod json;
 pub mod page;
+mod percent;
 pub mod problem;
 pub mod query;
 mod text;

@@ -1,10 +1,10 @@
-//! The text of one JSON string: unescape, percent-decode, write. Never fails and never emits anything but valid JSON text.
+//! The text of one JSON string: unescape, write. Never fails and never emits anything but valid JSON text.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::str;
 
-use super::blocks::{BLOCK_BYTES, Percent, Special, each_mark, holds, mask};
+use super::blocks::{BLOCK_BYTES, Special, each_mark, holds};
+use super::json::Text;
 
 /// Longest text Wazuh's indexer takes in one field is 32,766 bytes of UTF-8; every string stays below it.
 pub(crate) const TEXT_BYTES_MAX: usize = 32_000;
@@ -54,157 +54,38 @@ pub(crate) fn unescape_into(source: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Percent-decodes `source` once. A malformed escape stays as it stands, and `+` is a plus sign: Akamai's documentation
-/// warns against reading it as a blank.
-///
-/// The text stands in `memory`, which only ever grows: clearing it each time would mean to fill it with zeros each time.
-pub(crate) fn percent_decoded<'t>(source: &[u8], memory: &'t mut Vec<u8>) -> &'t [u8] {
-    let needed = source.len() + COPY_BYTES;
-    if memory.len() < needed {
-        memory.resize(needed, 0);
-    }
-    let target = memory.as_mut_slice();
-    let (mut block, mut read, mut written) = (0, 0, 0);
-    while let (Some(text), Some(room)) = (source[block..].first_chunk(), target[written..].first_chunk_mut()) {
-        let (read_to, decoded) = decode_block(text, room, read - block);
-        read = block + read_to;
-        written += decoded;
-        block += BLOCK_BYTES;
-    }
-    each_mark::<Percent>(&source[block..], |at| {
-        let at = block + at;
-        copy_short(source, read..at, target, written);
-        written += at - read;
-        (target[written], read) = unescaped(source, at);
-        written += 1;
-    });
-    copy_short(source, read..source.len(), target, written);
-    &target[..written + source.len() - read]
-}
-
-/// Bytes of a block and of what may be read behind it.
-const WINDOW_BYTES: usize = BLOCK_BYTES + COPY_BYTES;
-
-/// Percent-decodes the block that `text` begins with, from `read` on, to the beginning of `room`. Returns where the text
-/// goes on (an escape may reach beyond the block) and how many bytes were written.
-///
-/// No range needs a check at run time: the compiler sees that each begins within the block.
-#[inline(always)]
-fn decode_block(text: &[u8; WINDOW_BYTES], room: &mut [u8; WINDOW_BYTES], read: usize) -> (usize, usize) {
-    const LAST: usize = BLOCK_BYTES - 1;
-    let (mut read, mut written) = (read, 0);
-    let mut escapes = mask::<Percent>(&text[..BLOCK_BYTES]);
-    while escapes != 0 {
-        let at = escapes.trailing_zeros() as usize & LAST;
-        escapes &= escapes - 1;
-        written = copy_within_block(text, read, at, room, written);
-        let byte = hex_byte(text[at + 1], text[at + 2]);
-        room[written & LAST] = byte.unwrap_or(b'%');
-        read = at + if byte.is_some() { 3 } else { 1 };
-        written += 1;
-    }
-    if read < BLOCK_BYTES {
-        written = copy_within_block(text, read, BLOCK_BYTES, room, written);
-        read = BLOCK_BYTES;
-    }
-    (read, written)
-}
-
-/// Copies `from..to` of the block; returns where it ends in `room`. What is copied too much is overwritten by what follows.
-#[inline(always)]
-fn copy_within_block(
-    text: &[u8; WINDOW_BYTES],
-    mut from: usize,
-    to: usize,
-    room: &mut [u8; WINDOW_BYTES],
-    at: usize,
-) -> usize {
-    const LAST: usize = BLOCK_BYTES - 1;
-    let end = at + to - from;
-    let mut at = at;
-    loop {
-        let (source, target) = (from & LAST, at & LAST);
-        room[target..target + COPY_BYTES].copy_from_slice(&text[source..source + COPY_BYTES]);
-        at += COPY_BYTES;
-        from += COPY_BYTES;
-        if at >= end {
-            return end;
-        }
-    }
-}
-
-/// Bytes that [`copy_short`] copies at once.
-const COPY_BYTES: usize = 16;
-
-/// Copies `range` to `at` in `target`, where [`COPY_BYTES`] more have room. Most ranges are short: copying a fixed number
-/// of bytes is quicker than asking how many, and what is too much is overwritten by what follows.
-#[inline(always)]
-fn copy_short(source: &[u8], range: Range<usize>, target: &mut [u8], at: usize) {
-    let length = range.len();
-    if length <= COPY_BYTES
-        && let Some(from) = source[range.start..].first_chunk::<COPY_BYTES>()
-        && let Some(to) = target[at..].first_chunk_mut::<COPY_BYTES>()
-    {
-        *to = *from;
-    } else {
-        target[at..at + length].copy_from_slice(&source[range]);
-    }
-}
-
-/// The byte that the escape at `at` stands for, and where the text goes on; the percent sign itself if it begins none.
-#[inline(always)]
-fn unescaped(source: &[u8], at: usize) -> (u8, usize) {
-    if let Some(&[_, high, low]) = source[at..].first_chunk()
-        && let Some(byte) = hex_byte(high, low)
-    {
-        return (byte, at + 3);
-    }
-    (b'%', at + 1)
-}
-
 /// Writes `text` as a JSON string with its quotes.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8], place: Place) -> Written {
-    write_checked(out, text, place, |out, text, room| {
-        if text.len() <= room && !holds::<Special>(text) {
-            out.extend_from_slice(text);
-            return Written::default();
-        }
-        if text.is_ascii() && text.len() <= room {
-            return Written { lossy: write_escaped(out, text), cut: false };
-        }
-        match str::from_utf8(text) {
-            Ok(text) => {
-                let end = text.floor_char_boundary(room);
-                Written { lossy: write_escaped(out, &text.as_bytes()[..end]), cut: end < text.len() }
-            }
-            Err(_) => write_lossy(out, text, room),
-        }
-    })
-}
-
-/// The same for text that is known to be printable ASCII without `"` and `\`: nothing in it needs an escape.
-pub(crate) fn write_plain(out: &mut Vec<u8>, text: &[u8], place: Place) -> Written {
-    write_checked(out, text, place, |out, text, room| {
-        out.extend_from_slice(&text[..text.len().min(room)]);
-        Written { lossy: false, cut: text.len() > room }
-    })
-}
-
-/// Writes the quotes and what must stand before the text; `write` gets the bytes there is room for.
-fn write_checked(
-    out: &mut Vec<u8>,
-    text: &[u8],
-    place: Place,
-    write: impl FnOnce(&mut Vec<u8>, &[u8], usize) -> Written,
-) -> Written {
+pub(crate) fn write_text(out: &mut Vec<u8>, text: Text<'_>, place: Place) -> Written {
     out.push(b'"');
-    let blank = usize::from(place == Place::Member && text.first() == Some(&b'['));
+    let blank = usize::from(place == Place::Member && text.bytes.first() == Some(&b'['));
     if blank == 1 {
         out.push(b' ');
     }
-    let written = write(out, text, TEXT_BYTES_MAX - blank);
+    let room = TEXT_BYTES_MAX - blank;
+    let written = match text.marks {
+        Some(marks) if text.bytes.len() <= room => Written { lossy: write_marked(out, text.bytes, marks), cut: false },
+        _ => write_searched(out, text.bytes, room),
+    };
     out.push(b'"');
     written
+}
+
+/// Appends at most `room` bytes of a text of which nothing is known.
+fn write_searched(out: &mut Vec<u8>, text: &[u8], room: usize) -> Written {
+    if text.len() <= room && !holds::<Special>(text) {
+        out.extend_from_slice(text);
+        return Written::default();
+    }
+    if text.is_ascii() && text.len() <= room {
+        return Written { lossy: write_escaped(out, text), cut: false };
+    }
+    match str::from_utf8(text) {
+        Ok(text) => {
+            let end = text.floor_char_boundary(room);
+            Written { lossy: write_escaped(out, &text.as_bytes()[..end]), cut: end < text.len() }
+        }
+        Err(_) => write_lossy(out, text, room),
+    }
 }
 
 /// Spells `text` so that nothing of it is lost although it is no proper text: a NUL as `\u0000`, a lone surrogate as
@@ -246,7 +127,7 @@ pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
 
 /// The value of two of them.
 #[inline(always)]
-fn hex_byte(high: u8, low: u8) -> Option<u8> {
+pub(crate) fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let value = HEX_DIGITS[usize::from(high)] << 4 | HEX_DIGITS[usize::from(low)];
     u8::try_from(value).ok()
 }
@@ -322,42 +203,79 @@ const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 /// Appends `bytes`, which are UTF-8, with JSON's escapes; tells whether a NUL had to be replaced.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    out.reserve(bytes.len() + BLOCK_BYTES);
-    let mut nul = false;
-    let mut written = 0;
-    each_mark::<Special>(bytes, |at| {
-        let letter = SHORT_ESCAPES[usize::from(bytes[at])];
-        if at < written {
-            // The line feed of the pair below.
-        } else if bytes[at..].starts_with(b"\r\n") {
-            append_short(out, bytes, written..at);
-            out.extend_from_slice(b"\\r\\n");
-            written = at + 2;
-        } else if letter != 0 {
-            append_short(out, bytes, written..at);
-            out.extend_from_slice(&[b'\\', letter]);
-            written = at + 1;
-        } else if let Some((escape, length)) = long_escape(&bytes[at..]) {
-            out.extend_from_slice(&bytes[written..at]);
-            out.extend_from_slice(&escape);
-            written = at + length;
-            nul |= bytes[at] == 0;
-        }
-    });
-    out.extend_from_slice(&bytes[written..]);
-    nul
+    let mut escaper = Escaper::of(bytes, out);
+    each_mark::<Special>(bytes, |at| escaper.escape(at));
+    escaper.finish()
 }
 
-/// Appends `range` of `bytes`, which is mostly short: see [`copy_short`].
-#[inline(always)]
-fn append_short(out: &mut Vec<u8>, bytes: &[u8], range: Range<usize>) {
-    let (start, length) = (out.len(), range.len());
-    match bytes[range.start..].first_chunk::<COPY_BYTES>() {
-        Some(piece) if length <= COPY_BYTES => {
-            out.extend_from_slice(piece);
-            out.truncate(start + length);
+/// The same where the places are known.
+fn write_marked(out: &mut Vec<u8>, bytes: &[u8], marks: &[usize]) -> bool {
+    let mut escaper = Escaper::of(bytes, out);
+    for &at in marks {
+        escaper.escape(at);
+    }
+    escaper.finish()
+}
+
+/// Writes a text up to each place that may need an escape, and then the escape.
+struct Escaper<'t, 'o> {
+    bytes: &'t [u8],
+    out: &'o mut Vec<u8>,
+    /// How much of `bytes` is written.
+    written: usize,
+    /// A NUL had to be replaced.
+    nul: bool,
+}
+
+impl<'t, 'o> Escaper<'t, 'o> {
+    #[inline(always)]
+    fn of(bytes: &'t [u8], out: &'o mut Vec<u8>) -> Self {
+        out.reserve(bytes.len() + BLOCK_BYTES);
+        Self { bytes, out, written: 0, nul: false }
+    }
+
+    /// Goes on to the place `at`.
+    #[inline(always)]
+    fn escape(&mut self, at: usize) {
+        let letter = SHORT_ESCAPES[usize::from(self.bytes[at])];
+        if at < self.written {
+            // The line feed of the pair below.
+        } else if self.bytes[at..].starts_with(b"\r\n") {
+            self.write(at, b"\\r\\n", 2);
+        } else if letter != 0 {
+            self.write(at, &[b'\\', letter], 1);
+        } else if let Some((escape, length)) = long_escape(&self.bytes[at..]) {
+            self.nul |= self.bytes[at] == 0;
+            self.write(at, &escape, length);
         }
-        _ => out.extend_from_slice(&bytes[range]),
+    }
+
+    /// What stands before `at`, and `escape` instead of the `length` bytes there.
+    #[inline(always)]
+    fn write(&mut self, at: usize, escape: &[u8], length: usize) {
+        self.append(at);
+        self.out.extend_from_slice(escape);
+        self.written = at + length;
+    }
+
+    /// Pieces are mostly short: copying a fixed number of bytes is quicker than asking how many.
+    #[inline(always)]
+    fn append(&mut self, end: usize) {
+        const COPY_BYTES: usize = 16;
+        let (start, length) = (self.out.len(), end - self.written);
+        match self.bytes[self.written..].first_chunk::<COPY_BYTES>() {
+            Some(piece) if length <= COPY_BYTES => {
+                self.out.extend_from_slice(piece);
+                self.out.truncate(start + length);
+            }
+            _ => self.out.extend_from_slice(&self.bytes[self.written..end]),
+        }
+    }
+
+    /// Appends the rest; tells whether a NUL had to be replaced.
+    fn finish(self) -> bool {
+        self.out.extend_from_slice(&self.bytes[self.written..]);
+        self.nul
     }
 }
 
@@ -403,13 +321,9 @@ mod tests {
         out
     }
 
-    fn decoded(source: &[u8]) -> Vec<u8> {
-        percent_decoded(source, &mut Vec::new()).to_vec()
-    }
-
     fn written(text: &[u8], place: Place) -> (String, Written) {
         let mut out = Vec::new();
-        let written = write_text(&mut out, text, place);
+        let written = write_text(&mut out, text.into(), place);
         (String::from_utf8(out).unwrap(), written)
     }
 
@@ -425,15 +339,6 @@ mod tests {
         assert_eq!(unescaped(r"\u00e9\ud83d\ude00"), "é😀".as_bytes());
         assert_eq!(unescaped(r"x\ud800y"), b"x\xed\xa0\x80y");
         assert_eq!(unescaped(r"\udc00\ud800\u0041"), b"\xed\xb0\x80\xed\xa0\x80A");
-    }
-
-    #[test]
-    fn percent_escapes_are_decoded_once_and_plus_stays() {
-        assert_eq!(decoded(b"a%2fb%2Fc+d"), b"a/b/c+d");
-        assert_eq!(decoded(b"%2540"), b"%40");
-        assert_eq!(decoded(b"100%%zz%4"), b"100%%zz%4");
-        assert_eq!(decoded(b"%%41"), b"%A");
-        assert_eq!(decoded(b"caf%e9%00"), b"caf\xe9\0");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use super::fields::Encoding;
 use super::names::Name;
 use crate::siem::blocks::{Special, holds};
 use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
-use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, percent_decoded, spell_into, write_plain, write_text};
+use crate::siem::percent::PercentDecoder;
+use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_text};
 
 /// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
 /// array counts as one.
@@ -63,7 +64,7 @@ pub(super) struct EmitMemory {
     names: Vec<(usize, usize)>,
     truncated: Vec<String>,
     unescaped: Vec<u8>,
-    decoded: Vec<u8>,
+    decoder: PercentDecoder,
 }
 
 /// An object or array that is open.
@@ -89,19 +90,19 @@ pub(super) struct Emit<'a> {
     /// Paths of what was cut or left out, in order.
     truncated: &'a mut Vec<String>,
     unescaped: &'a mut Vec<u8>,
-    decoded: &'a mut Vec<u8>,
+    decoder: &'a mut PercentDecoder,
 }
 
 impl<'a> Emit<'a> {
     /// Opens a line's object at the end of `out`.
     pub(super) fn open_line(out: &'a mut Vec<u8>, memory: &'a mut EmitMemory) -> Self {
-        let EmitMemory { path, open, names, truncated, unescaped, decoded } = memory;
+        let EmitMemory { path, open, names, truncated, unescaped, decoder } = memory;
         path.clear();
         open.clear();
         names.clear();
         truncated.clear();
         let start = out.len();
-        let mut emit = Self { out, start, fields: 0, path, open, names, truncated, unescaped, decoded };
+        let mut emit = Self { out, start, fields: 0, path, open, names, truncated, unescaped, decoder };
         emit.enter(b"");
         emit.out.push(b'{');
         emit
@@ -185,8 +186,7 @@ impl<'a> Emit<'a> {
             if index > 0 {
                 self.out.push(b',');
             }
-            let write = if item.plain { write_plain } else { write_text };
-            let written = write(self.out, item.bytes, Place::Item);
+            let written = write_text(self.out, item, Place::Item);
             all.lossy |= written.lossy;
             all.cut |= written.cut;
         }
@@ -223,15 +223,15 @@ impl<'a> Emit<'a> {
             return;
         }
         let mut unescaped = std::mem::take(self.unescaped);
-        let mut decoded = std::mem::take(self.decoded);
+        let mut decoder = std::mem::take(self.decoder);
         let text = line.text(value, &mut unescaped);
         if encoding == Encoding::UnknownPercent && matches!(value.kind(), Kind::Text | Kind::EscapedText) {
-            self.text(key, percent_decoded(text.bytes, &mut decoded).into(), Some(text.bytes));
+            self.text(key, decoder.decode(text), Some(text.bytes));
         } else {
             self.text(key, text, None);
         }
         *self.unescaped = unescaped;
-        *self.decoded = decoded;
+        *self.decoder = decoder;
     }
 
     /// Whether a member of Akamai's may still be written; if not, its name is noted.
@@ -291,12 +291,8 @@ impl<'a> Emit<'a> {
         let before = self.out.len();
         self.comma();
         let start = self.out.len();
-        let bytes = &key.bytes[..key.bytes.len().min(KEY_BYTES_MAX)];
-        if key.plain {
-            write_plain(self.out, bytes, Place::Item);
-        } else {
-            write_text(self.out, bytes, Place::Item);
-        }
+        let key = if key.bytes.len() > KEY_BYTES_MAX { key.bytes[..KEY_BYTES_MAX].into() } else { key };
+        write_text(self.out, key, Place::Item);
         let (written, length) = (&self.out[start..], self.out.len() - start);
         let same =
             |&(from, to): &(usize, usize)| to - from == length && self.out[from..to].eq_ignore_ascii_case(written);
@@ -322,8 +318,7 @@ impl<'a> Emit<'a> {
 
     fn value_text(&mut self, key: &[u8], text: Text<'_>) -> Written {
         self.fields += 1;
-        let write = if text.plain { write_plain } else { write_text };
-        let written = write(self.out, text.bytes, Place::Member);
+        let written = write_text(self.out, text, Place::Member);
         if written.cut {
             self.note_cut(key);
         }
@@ -397,12 +392,10 @@ impl<'a> Emit<'a> {
 
     fn item_text(&mut self, line: Line<'_>, item: Value, encoding: Encoding) {
         let mut unescaped = std::mem::take(self.unescaped);
-        let text = line.text(item, &mut unescaped).bytes;
-        let written = if encoding == Encoding::UnknownPercent && matches!(item.kind(), Kind::Text | Kind::EscapedText) {
-            write_text(self.out, percent_decoded(text, self.decoded), Place::Item)
-        } else {
-            write_text(self.out, text, Place::Item)
-        };
+        let text = line.text(item, &mut unescaped);
+        let is_encoded = encoding == Encoding::UnknownPercent && matches!(item.kind(), Kind::Text | Kind::EscapedText);
+        let text = if is_encoded { self.decoder.decode(text) } else { text };
+        let written = write_text(self.out, text, Place::Item);
         if written.cut {
             self.note_cut(b"[]");
         }

@@ -1,21 +1,34 @@
 //! Header text: which bytes of it are secrets, and the user agent. Never changes the text itself; says where to.
 
+use std::iter;
 use std::ops::Range;
 
-use crate::siem::blocks::{HeaderMark, each_mark};
+use crate::siem::blocks::{Colon, LineEnd, each_mark, first};
+use crate::siem::json::Text;
 
 /// What stands in place of a secret.
 pub(super) const REDACTED: &[u8] = b"[redacted]";
 
+/// The header that says which program sent the request.
+const USER_AGENT: &[u8] = b"user-agent";
+
 /// What is known of one header text (`Name: value` lines, already decoded).
 #[derive(Debug, Default)]
 pub(super) struct Headers {
-    /// The lengths of the names asked for, one bit each: what most names of headers differ in.
+    /// The lengths of the names that matter, one bit each: what most names of headers differ in.
     lengths: u64,
     /// Bytes to be replaced by [`REDACTED`], in order.
     pub(super) secrets: Vec<Range<usize>>,
     /// The value of the first `User-Agent`.
     pub(super) user_agent: Option<Range<usize>>,
+}
+
+/// A header text without its secrets; its memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct RedactedText {
+    bytes: Vec<u8>,
+    /// Those of [`Text::marks`].
+    marks: Vec<usize>,
 }
 
 /// How a header's value is redacted.
@@ -32,41 +45,38 @@ enum Rule {
 impl Headers {
     /// Finds the secrets of `text`: the values of the headers in `names` (lower case). Lines end with CR LF, LF or CR. A
     /// line that begins no header (folded, or without a proper name and colon) belongs to the header before it.
-    pub(super) fn read(&mut self, text: &[u8], names: &[String]) {
+    pub(super) fn read(&mut self, text: Text<'_>, names: &[String]) {
         self.secrets.clear();
         self.user_agent = None;
-        self.lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name.as_bytes()));
+        let matter = names.iter().map(|name| name.as_bytes()).chain([USER_AGENT]);
+        self.lengths = matter.fold(0, |lengths, name| lengths | length_bit(name));
+        let bytes = text.bytes;
         let mut rule = Rule::Keep;
         let mut start = 0;
-        let mut colon = None;
-        each_mark::<HeaderMark>(text, |mark| {
-            if text[mark] == b':' {
-                colon.get_or_insert(mark);
-            } else {
-                // Between CR and LF stands nothing to be read.
-                if start < mark {
-                    rule = self.read_line(text, start..mark, colon, rule, names);
-                }
-                start = mark + 1;
-                colon = None;
+        let mut end_line = |end: usize| {
+            // Between CR and LF stands nothing to be read.
+            if start < end {
+                rule = self.read_line(bytes, start..end, rule, names);
             }
-        });
-        self.read_line(text, start..text.len(), colon, rule, names);
+            start = end + 1;
+        };
+        match text.marks {
+            Some(marks) => marks.iter().filter(|&&at| matches!(bytes[at], b'\r' | b'\n')).for_each(|&at| end_line(at)),
+            None => each_mark::<LineEnd>(bytes, &mut end_line),
+        }
+        end_line(bytes.len());
     }
 
     /// Reads the line that stands at `line`; `rule` is that of the header before it. Returns the rule of its own header.
-    fn read_line(
-        &mut self,
-        text: &[u8],
-        line: Range<usize>,
-        colon: Option<usize>,
-        rule: Rule,
-        names: &[String],
-    ) -> Rule {
-        let name = text[line.start..colon.unwrap_or(line.start)].trim_ascii();
-        let redacted =
-            if self.lengths & length_bit(name) == 0 { None } else { colon.and_then(|_| rule_for(name, names)) };
+    fn read_line(&mut self, text: &[u8], line: Range<usize>, rule: Rule, names: &[String]) -> Rule {
+        let colon = first::<Colon>(&text[line.clone()]).map(|at| line.start + at);
+        let name = trimmed_name(&text[line.start..colon.unwrap_or(line.start)]);
+        let matters = self.lengths & length_bit(name) != 0;
         // What a line behind a harmless header belongs to makes no difference.
+        if rule == Rule::Keep && !matters {
+            return rule;
+        }
+        let redacted = if matters { colon.and_then(|_| rule_for(name, names)) } else { None };
         let begins_header = rule == Rule::Keep || redacted.is_some() || {
             let folded = text[line.clone()].first().is_some_and(u8::is_ascii_whitespace);
             is_token(name) && !folded
@@ -76,7 +86,7 @@ impl Headers {
             return rule;
         }
         let value = colon.map_or(line.start, |at| at + 1)..line.end;
-        if self.user_agent.is_none() && name.eq_ignore_ascii_case(b"user-agent") {
+        if self.user_agent.is_none() && name.eq_ignore_ascii_case(USER_AGENT) {
             self.user_agent = Some(trimmed(text, value.clone()));
         }
         let rule = redacted.unwrap_or(Rule::Keep);
@@ -84,15 +94,26 @@ impl Headers {
         rule
     }
 
-    /// Appends `text` with its secrets replaced.
-    pub(super) fn redact_into(&self, text: &[u8], out: &mut Vec<u8>) {
+    /// The text that was read, with its secrets replaced.
+    pub(super) fn redacted<'t>(&self, text: Text<'_>, memory: &'t mut RedactedText) -> Text<'t> {
+        let RedactedText { bytes, marks } = memory;
+        bytes.clear();
+        marks.clear();
+        let mut found = text.marks.unwrap_or_default().iter().peekable();
         let mut done = 0;
-        for secret in &self.secrets {
-            out.extend_from_slice(&text[done..secret.start]);
-            out.extend_from_slice(REDACTED);
+        let end = text.bytes.len();
+        for secret in self.secrets.iter().cloned().chain(iter::once(end..end)) {
+            while let Some(at) = found.next_if(|&&at| at < secret.start) {
+                marks.push(at - done + bytes.len());
+            }
+            while found.next_if(|&&at| at < secret.end).is_some() {}
+            bytes.extend_from_slice(&text.bytes[done..secret.start]);
+            if !secret.is_empty() {
+                bytes.extend_from_slice(REDACTED);
+            }
             done = secret.end;
         }
-        out.extend_from_slice(&text[done..]);
+        Text { bytes, marks: text.marks.is_some().then_some(marks) }
     }
 
     /// The same for the percent-encoded form of the text that was read.
@@ -180,6 +201,15 @@ fn is_cookie_attribute(piece: &[u8]) -> bool {
     ATTRIBUTES.iter().any(|attribute| name.eq_ignore_ascii_case(attribute)) && !value.contains(&b'=')
 }
 
+/// The name without blanks around it, which are rare.
+#[inline(always)]
+fn trimmed_name(name: &[u8]) -> &[u8] {
+    match name {
+        [b'!'..=0xff, .., b'!'..=0xff] => name,
+        _ => name.trim_ascii(),
+    }
+}
+
 /// A header name in the sense of RFC 9110, 5.6.2.
 fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&byte| TOKEN_BYTES[usize::from(byte)])
@@ -211,6 +241,7 @@ fn trimmed(text: &[u8], range: Range<usize>) -> Range<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::siem::percent::PercentDecoder;
 
     fn names() -> Vec<String> {
         ["authorization", "cookie", "set-cookie"].map(String::from).to_vec()
@@ -218,10 +249,16 @@ mod tests {
 
     fn check(text: &str, expected: &str) {
         let mut headers = Headers::default();
-        headers.read(text.as_bytes(), &names());
-        let mut out = Vec::new();
-        headers.redact_into(text.as_bytes(), &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut memory = RedactedText::default();
+        let encoded = text.replace('\r', "%0d").replace('\n', "%0a");
+        let mut decoder = PercentDecoder::default();
+        for text in [text.into(), decoder.decode(Text::plain(&encoded))] {
+            headers.read(text, &names());
+            let redacted = headers.redacted(text, &mut memory);
+            assert_eq!(String::from_utf8_lossy(redacted.bytes), expected);
+            let marks: Vec<usize> = expected.match_indices(['\r', '\n']).map(|(at, _)| at).collect();
+            assert_eq!(redacted.marks, text.marks.map(|_| &marks[..]));
+        }
     }
 
     #[test]
@@ -247,10 +284,9 @@ mod tests {
     #[test]
     fn the_encoded_form_is_redacted_at_the_same_places() {
         let encoded = b"Cookie%3a%20a%3d1%e9%3b%20b=2%0d%0aX%3a%20y%zz";
-        let mut memory = Vec::new();
-        let decoded = crate::siem::text::percent_decoded(encoded, &mut memory);
+        let mut decoder = PercentDecoder::default();
         let mut headers = Headers::default();
-        headers.read(decoded, &names());
+        headers.read(decoder.decode(encoded[..].into()), &names());
         let mut out = Vec::new();
         headers.redact_encoded_into(encoded, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "Cookie%3a%20a%3d[redacted]%3b%20b=[redacted]%0d%0aX%3a%20y%zz");
@@ -260,10 +296,10 @@ mod tests {
     fn the_user_agent_is_found() {
         let text = b"host: a\r\nuser-agent:  curl/8 \r\nUser-Agent: second";
         let mut headers = Headers::default();
-        headers.read(text, &["user-agent".to_owned()]);
+        headers.read(text[..].into(), &["user-agent".to_owned()]);
         assert_eq!(&text[headers.user_agent.clone().unwrap()], b"curl/8");
         assert!(headers.hides_user_agent());
-        headers.read(text, &names());
+        headers.read(text[..].into(), &names());
         assert!(!headers.hides_user_agent());
     }
 }

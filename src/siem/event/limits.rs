@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::siem::text::write_text;
+use crate::siem::text::{Place, write_text};
 
 /// Bytes that every text keeps while there are others to cut.
 const TEXT_BYTES_KEPT: usize = 48;
@@ -74,7 +74,7 @@ fn render(event: &mut Map<String, Value>, names: &[String], names_bytes_max: usi
 fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::String(text) => {
-            write_text(out, text.as_bytes(), crate::siem::text::Place::Item);
+            write_text(out, text.as_str().into(), Place::Item);
         }
         Value::Array(items) => {
             out.push(b'[');
@@ -97,7 +97,7 @@ fn write_object(members: &Map<String, Value>, out: &mut Vec<u8>) {
         if index > 0 {
             out.push(b',');
         }
-        write_text(out, key.as_bytes(), crate::siem::text::Place::Item);
+        write_text(out, key.as_str().into(), Place::Item);
         out.push(b':');
         write_value(value, out);
     }

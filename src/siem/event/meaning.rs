@@ -19,15 +19,10 @@ pub(super) struct Meaning {
 
 impl Meaning {
     /// Reads it from the event's rules; leaves the event's action, in lower case, in `action`.
-    pub(super) fn of(
-        members: &Members<'_>,
-        lists: &RuleLists,
-        memory: &mut [Vec<u8>; 2],
-        action: &mut Vec<u8>,
-    ) -> Self {
-        let [applied, slow_post] = memory;
-        let applied = members.source_text(KnownField::APPLIED_ACTION, applied).bytes;
-        let slow_post = members.source_text(KnownField::SLOW_POST_ACTION, slow_post).bytes;
+    pub(super) fn of(members: &Members<'_>, lists: &RuleLists, action: &mut Vec<u8>) -> Self {
+        let [mut applied, mut slow_post] = [const { Vec::new() }; 2];
+        let applied = members.source_text(KnownField::APPLIED_ACTION, &mut applied).bytes;
+        let slow_post = members.source_text(KnownField::SLOW_POST_ACTION, &mut slow_post).bytes;
         action.clear();
         action_into(applied, || lists.items(RuleList::Actions), slow_post, action);
 

@@ -6,7 +6,8 @@ use super::names::Name;
 use super::rule_lists::RuleLists;
 use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
-use crate::siem::text::{TEXT_BYTES_MAX, percent_decoded};
+use crate::siem::percent::PercentDecoder;
+use crate::siem::text::TEXT_BYTES_MAX;
 
 /// What a top-level member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,13 @@ pub(super) struct Resolved {
     /// For each field of the table, 1 + where its member stands on the tape; 0 where the event lacks it.
     known: [[u16; FIELDS_MAX]; OBJECTS],
     name: Vec<u8>,
+}
+
+/// Memory for the text of a field, used again.
+#[derive(Debug, Default)]
+pub(super) struct TextMemory {
+    pub(super) unescaped: Vec<u8>,
+    decoder: PercentDecoder,
 }
 
 /// The members of one event.
@@ -132,16 +140,16 @@ impl<'a> Members<'a> {
     }
 
     /// The same, decoded as its object says.
-    pub(super) fn text<'t>(&self, field: KnownField, memory: &'t mut [Vec<u8>; 2]) -> Text<'t>
+    pub(super) fn text<'t>(&self, field: KnownField, memory: &'t mut TextMemory) -> Text<'t>
     where
         'a: 't,
     {
-        let [unescaped, decoded] = memory;
+        let TextMemory { unescaped, decoder } = memory;
         let source = self.source_text(field, unescaped);
         if field.object != Object::HttpMessage || !holds::<Percent>(source.bytes) {
             return source;
         }
-        percent_decoded(source.bytes, decoded).into()
+        decoder.decode(source)
     }
 
     /// Decodes the rule lists of `attackData`; `hash` goes on between them.
@@ -162,7 +170,7 @@ impl<'a> Members<'a> {
     fn read_rule_list(&self, lists: &mut RuleLists, list: RuleList, value: Value, scratch: &mut Vec<u8>) {
         match value.kind() {
             Kind::Null => {}
-            Kind::Text | Kind::EscapedText => lists.read(list, self.line.text(value, scratch).bytes),
+            Kind::Text | Kind::EscapedText => lists.read(list, self.line.text(value, scratch)),
             // Not seen so far: a list that comes as one has nothing to decode.
             Kind::Array => {
                 lists.begin(list);

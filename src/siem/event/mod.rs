@@ -36,7 +36,7 @@ use self::emit::{Emit, EmitMemory, Key};
 use self::fields::{Encoding, KnownField};
 use self::line_hash::LineHash;
 use self::meaning::Meaning;
-use self::members::{Members, Resolved, TopLevel, is_plain};
+use self::members::{Members, Resolved, TextMemory, TopLevel, is_plain};
 use self::objects::{ObjectMemory, ObjectWriter};
 use self::rule_lists::RuleLists;
 use self::top_level::{Calendar, UrlParts};
@@ -77,8 +77,8 @@ pub struct EventDecoder {
 struct Memory {
     emit: EmitMemory,
     objects: ObjectMemory,
-    texts: [Vec<u8>; 2],
-    client: [Vec<u8>; 2],
+    text: TextMemory,
+    client: TextMemory,
     action: Vec<u8>,
     calendar: Calendar,
     url: Vec<u8>,
@@ -144,16 +144,16 @@ impl EventDecoder {
 
     fn write_event(&mut self, line: &[u8], hash: &mut LineHash<'_>, out: &mut Vec<u8>) {
         let Self { settings, tape, resolved, lists, bursts, memory } = self;
-        let Memory { emit, objects, texts, client, action, calendar, url, user_agent } = memory;
+        let Memory { emit, objects, text, client, action, calendar, url, user_agent } = memory;
         let members = Members::resolve(line, tape, resolved);
-        members.read_rule_lists(lists, &mut texts[0], hash);
-        let meaning = Meaning::of(&members, lists, texts, action);
+        members.read_rule_lists(lists, &mut text.unescaped, hash);
+        let meaning = Meaning::of(&members, lists, action);
         user_agent.clear();
 
         let mut emit = Emit::open_line(out, emit);
-        let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, texts).bytes);
+        let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, text).bytes);
         let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
-        write_top_level(&mut emit, &members, action, time_ms, address, (calendar, url), texts);
+        write_top_level(&mut emit, &members, action, time_ms, address, (calendar, url), text);
         let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent, hash: &mut *hash };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
@@ -166,7 +166,7 @@ impl EventDecoder {
                 TopLevel::Format(name) if stands_at_the_top(&members, name, member) => {}
                 TopLevel::Format(_) | TopLevel::Reserved => extra.push(member),
                 TopLevel::Unknown => {
-                    let key = Key::Found(members.line.text(member.key, &mut texts[0]));
+                    let key = Key::Found(members.line.text(member.key, &mut text.unescaped));
                     emit.pass(members.line, key, member.value, Encoding::Unknown);
                 }
             }
@@ -174,9 +174,9 @@ impl EventDecoder {
 
         emit.open("akamai");
         emit.own("source", settings.source.as_str());
-        emit.own("event_id", Text { bytes: &hash.digits(), plain: true });
+        emit.own("event_id", Text::plain(&hash.digits()));
         meaning.write(&mut emit);
-        let host = members.text(KnownField::HOST, texts).bytes.to_ascii_lowercase();
+        let host = members.text(KnownField::HOST, text).bytes.to_ascii_lowercase();
         // One without a time cannot be counted.
         if let (Some(bursts), Some(time_ms)) = (bursts, time_ms) {
             count_burst(bursts, &meaning, time_ms, address, &host, &mut emit);
@@ -190,7 +190,7 @@ impl EventDecoder {
         if !extra.is_empty() {
             emit.open("extra");
             for member in extra {
-                let key = Key::Found(members.line.text(member.key, &mut texts[0]));
+                let key = Key::Found(members.line.text(member.key, &mut text.unescaped));
                 emit.pass(members.line, key, member.value, Encoding::Unknown);
             }
             emit.close();
@@ -229,12 +229,12 @@ fn write_top_level(
     time_ms: Option<i64>,
     address: Option<&str>,
     (calendar, url): (&mut Calendar, &mut Vec<u8>),
-    texts: &mut [Vec<u8>; 2],
+    memory: &mut TextMemory,
 ) {
     emit.own("type", Text::plain(TYPE));
     for name in ["format", "version"] {
         if let Some(value) = members.format(name) {
-            emit.own(name, members.line.text(value, &mut texts[0]));
+            emit.own(name, members.line.text(value, &mut memory.unescaped));
         }
     }
     if let Some(timestamp) = time_ms.and_then(|time_ms| calendar.timestamp(time_ms)) {
@@ -247,7 +247,7 @@ fn write_top_level(
         emit.own("action", action);
     }
     let mut copy = |emit: &mut Emit<'_>, key, field| {
-        let text = members.text(field, texts);
+        let text = members.text(field, memory);
         if !text.bytes.is_empty() {
             emit.own(key, text);
         }

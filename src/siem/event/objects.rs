@@ -3,14 +3,14 @@
 use super::EventSettings;
 use super::emit::{Emit, Key};
 use super::fields::{Encoding, Object};
-use super::headers::{Headers, REDACTED};
+use super::headers::{Headers, REDACTED, RedactedText};
 use super::line_hash::LineHash;
 use super::members::{Field, Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
 use super::unparsed::redacted_raw;
 use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Member, Value};
-use crate::siem::text::percent_decoded;
+use crate::siem::percent::PercentDecoder;
 
 /// Memory that is used again from event to event.
 #[derive(Debug, Default)]
@@ -18,8 +18,8 @@ pub(super) struct ObjectMemory {
     headers: Headers,
     key: Vec<u8>,
     unescaped: Vec<u8>,
-    decoded: Vec<u8>,
-    redacted: Vec<u8>,
+    decoder: PercentDecoder,
+    redacted: RedactedText,
 }
 
 /// Writes the objects of one event.
@@ -101,9 +101,9 @@ impl ObjectWriter<'_, '_> {
             emit.text(key, original, None);
             return;
         }
-        let decoded = percent_decoded(original.bytes, &mut self.memory.decoded);
-        emit.text(key, decoded.into(), Some(original.bytes));
-        if encoding == Encoding::PercentAsSent && decoded != original.bytes {
+        let decoded = self.memory.decoder.decode(original);
+        emit.text(key, decoded, Some(original.bytes));
+        if encoding == Encoding::PercentAsSent && decoded.bytes != original.bytes {
             emit.raw(key.bytes(), original.bytes);
         }
     }
@@ -113,22 +113,20 @@ impl ObjectWriter<'_, '_> {
             self.write_opaque(emit, key, value);
             return;
         }
-        let ObjectMemory { headers, unescaped, decoded, redacted, .. } = &mut *self.memory;
-        let original = self.members.line.text(value, unescaped).bytes;
-        let decoded = percent_decoded(original, decoded);
+        let ObjectMemory { headers, unescaped, decoder, redacted, .. } = &mut *self.memory;
+        let original = self.members.line.text(value, unescaped);
+        let decoded = decoder.decode(original);
         headers.read(decoded, &self.settings.redact_headers);
         if let Some(agent) = headers.user_agent.clone().filter(|_| key.bytes() == b"requestHeaders") {
             self.user_agent.clear();
-            self.user_agent.extend_from_slice(if headers.hides_user_agent() { REDACTED } else { &decoded[agent] });
+            self.user_agent.extend_from_slice(if headers.hides_user_agent() {
+                REDACTED
+            } else {
+                &decoded.bytes[agent]
+            });
         }
-        let text = if headers.secrets.is_empty() {
-            decoded
-        } else {
-            redacted.clear();
-            headers.redact_into(decoded, redacted);
-            redacted
-        };
-        emit.text_or(key, text.into(), |encoded| headers.redact_encoded_into(original, encoded));
+        let text = if headers.secrets.is_empty() { decoded } else { headers.redacted(decoded, redacted) };
+        emit.text_or(key, text, |encoded| headers.redact_encoded_into(original.bytes, encoded));
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {

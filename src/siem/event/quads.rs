@@ -1,30 +1,33 @@
 //! Base64 as it should be: groups of four characters, padded at the end. Never guesses: anything else is left to a decoder
 //! that knows the exceptions. The items of rule lists are so short that asking that one takes longer than decoding.
 
-/// Decodes `item` to the beginning of `room` and returns how many bytes that are; nothing if `item` is spelled otherwise or
-/// there is too little room. The spare bits of a padded group are ignored.
+/// Decodes `digits`, behind which `padding` characters `=` stand, to the beginning of `room` and returns how many bytes that
+/// are; nothing if they are spelled otherwise or there is too little room. The spare bits of a padded group are ignored.
 #[inline]
-pub(super) fn decode(item: &[u8], room: &mut [u8]) -> Option<usize> {
-    let (groups, []) = item.as_chunks::<4>() else { return None };
+pub(super) fn decode(digits: &[u8], padding: usize, room: &mut [u8]) -> Option<usize> {
+    let (groups, rest) = digits.as_chunks::<4>();
     let (room, _) = room.as_chunks_mut::<3>();
-    let Some((last, whole)) = groups.split_last() else { return Some(0) };
-    if room.len() < groups.len() {
-        return None;
-    }
     let mut seen = 0;
-    for (group, bytes) in whole.iter().zip(&mut *room) {
+    for (group, bytes) in groups.iter().zip(&mut *room) {
         let bits = bits(*group);
         seen |= bits;
         *bytes = three(bits);
     }
-    let (last, padding) = match *last {
-        [one, two, b'=', b'='] => ([one, two, b'A', b'A'], 2),
-        [one, two, three, b'='] => ([one, two, three, b'A'], 1),
-        whole => (whole, 0),
+    let last = match (rest, padding) {
+        ([], 0) => None,
+        ([one, two], 2) => Some([*one, *two, b'A', b'A']),
+        ([one, two, three], 1) => Some([*one, *two, *three, b'A']),
+        _ => return None,
     };
-    let bits = bits(last);
-    room[whole.len()] = three(bits);
-    (seen | bits < NO_DIGIT).then_some(3 * groups.len() - padding)
+    if room.len() < groups.len() + usize::from(last.is_some()) {
+        return None;
+    }
+    if let Some(last) = last {
+        let bits = bits(last);
+        seen |= bits;
+        room[groups.len()] = three(bits);
+    }
+    (seen < NO_DIGIT).then_some(3 * groups.len() + last.map_or(0, |_| 3 - padding))
 }
 
 /// A bit beyond those of a group: a character of it is none of the alphabet.
@@ -66,17 +69,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn decoded(item: &[u8]) -> Option<Vec<u8>> {
+        let digits = item.strip_suffix(b"==").or(item.strip_suffix(b"=")).unwrap_or(item);
         let mut room = vec![0; item.len()];
-        decode(item, &mut room).map(|length| room[..length].to_vec())
+        decode(digits, item.len() - digits.len(), &mut room).map(|length| room[..length].to_vec())
     }
 
     #[test]
     fn anything_else_is_left_alone() {
-        for item in ["YQ", "YQ=", "Y===", "====", "YQ==YQ==", "YW=j", "YWJ-", "YW J", "YWJ\n"] {
+        for item in ["YQ", "YQ=", "Y===", "====", "YQ==YQ==", "YW=j", "YWJ-", "YW J", "YWJ\n", "YWI", "YWJj=", "Y", "="]
+        {
             assert_eq!(decoded(item.as_bytes()), None, "{item}");
         }
         assert_eq!(decoded(b"YR=="), Some(b"a".to_vec()));
-        assert_eq!(decode(b"YWJj", &mut [0; 2]), None);
+        assert_eq!(decoded(b""), Some(Vec::new()));
+        assert_eq!(decode(b"YWJj", 0, &mut [0; 2]), None);
+        assert_eq!(decode(b"YQ", 2, &mut [0; 2]), None);
     }
 
     proptest! {

@@ -6,9 +6,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
-use crate::siem::blocks::{Semicolon, Special, each_mark, holds};
+use crate::siem::blocks::{Percent, Special, each_mark, holds};
 use crate::siem::json::Text;
-use crate::siem::text::percent_decoded;
+use crate::siem::percent::PercentDecoder;
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
 /// carry the other.
@@ -29,7 +29,32 @@ pub(super) struct RuleLists {
     items: Vec<(usize, usize)>,
     /// Where each list stands in `items`; none where the event lacks the field.
     lists: [Option<(usize, usize)>; RULE_LISTS],
-    decoded: Vec<u8>,
+    decoder: PercentDecoder,
+}
+
+/// Bytes of `%3d`, the percent-encoded `=`.
+const PADDING_BYTES: usize = 3;
+
+/// An item of a list that is being read as it is encoded.
+#[derive(Clone, Copy, Default)]
+struct TidyItem {
+    /// Where it begins.
+    start: usize,
+    /// How many `%3d` it has.
+    padding: usize,
+    /// Where the last of them ends.
+    padded_to: usize,
+}
+
+impl TidyItem {
+    /// Takes the `%3d` at `at`; false if there should be none.
+    #[inline(always)]
+    fn pad(&mut self, at: usize) -> bool {
+        let is_next = self.padding == 0 || self.padded_to == at;
+        self.padding += 1;
+        self.padded_to = at + PADDING_BYTES;
+        is_next && self.padding <= 2
+    }
 }
 
 /// What one triggered rule says of itself.
@@ -50,35 +75,69 @@ impl RuleLists {
 
     /// Reads an encoded list: percent-decoded once as a whole, split at `;`, each item base64-decoded (Akamai's techdocs,
     /// "configuration-rule"). An empty field has no items.
-    pub(super) fn read(&mut self, list: RuleList, encoded: &[u8]) {
-        let mut memory = std::mem::take(&mut self.decoded);
-        let decoded = percent_decoded(encoded, &mut memory);
-        let first = self.items.len();
-        if !decoded.is_empty() {
-            let mut start = 0;
-            each_mark::<Semicolon>(decoded, |end| {
-                self.read_item(&decoded[start..end]);
-                start = end + 1;
-            });
-            self.read_item(&decoded[start..]);
+    pub(super) fn read(&mut self, list: RuleList, encoded: Text<'_>) {
+        let (first, text_end) = (self.items.len(), self.text_end);
+        // Decoding never makes a text longer.
+        if self.text.len() < text_end + encoded.bytes.len() {
+            self.text.resize(text_end + encoded.bytes.len(), 0);
+        }
+        if !encoded.bytes.is_empty() && !self.read_tidy(encoded.bytes) {
+            self.items.truncate(first);
+            self.text_end = text_end;
+            self.read_untidy(encoded);
         }
         self.lists[list as usize] = Some((first, self.items.len()));
-        self.decoded = memory;
     }
 
+    /// Reads a list spelled as Akamai spells it, with no escapes but `%3d` and `%3b`, without decoding them first; false if
+    /// it is another one.
+    fn read_tidy(&mut self, encoded: &[u8]) -> bool {
+        let mut item = TidyItem::default();
+        let mut tidy = true;
+        each_mark::<Percent>(encoded, |at| {
+            tidy = tidy
+                && match encoded.get(at + 1..at + 3) {
+                    Some([b'3', b'd' | b'D']) => item.pad(at),
+                    Some([b'3', b'b' | b'B']) => {
+                        let ended = std::mem::replace(&mut item, TidyItem { start: at + 3, padding: 0, padded_to: 0 });
+                        self.read_tidy_item(encoded, ended, at)
+                    }
+                    _ => false,
+                };
+        });
+        tidy && self.read_tidy_item(encoded, item, encoded.len())
+    }
+
+    /// Reads the item that ends at `end`; false if it is not base64 with its padding.
     #[inline]
-    fn read_item(&mut self, item: &[u8]) {
+    fn read_tidy_item(&mut self, encoded: &[u8], item: TidyItem, end: usize) -> bool {
         let start = self.text_end;
-        // Decoding never makes a text longer.
-        if self.text.len() < start + item.len() {
-            self.text.resize(start + item.len(), 0);
+        let digits = &encoded[item.start..end - PADDING_BYTES * item.padding];
+        match quads::decode(digits, item.padding, &mut self.text[start..]) {
+            Some(length) if item.padding == 0 || item.padded_to == end => {
+                self.text_end = start + length;
+                self.items.push((start, self.text_end));
+                true
+            }
+            _ => false,
         }
-        let room = &mut self.text[start..];
-        match quads::decode(item, room).or_else(|| BASE64.decode_slice(item, room).ok()) {
-            Some(length) => self.text_end = start + length,
-            None => self.append(|text| decode_mangled_into(item, text)),
+    }
+
+    /// Reads a list of any other spelling.
+    #[cold]
+    fn read_untidy(&mut self, encoded: Text<'_>) {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        for item in decoder.decode(encoded).bytes.split(|&byte| byte == b';') {
+            let start = self.text_end;
+            self.append(|text| {
+                if BASE64.decode_vec(item, text).is_err() {
+                    text.truncate(start);
+                    decode_mangled_into(item, text);
+                }
+            });
+            self.items.push((start, self.text_end));
         }
-        self.items.push((start, self.text_end));
+        self.decoder = decoder;
     }
 
     /// Appends to `text` what `write` appends to it.
@@ -125,8 +184,8 @@ impl RuleLists {
         // The items of a list stand side by side: one search tells of all of them.
         let items = self.raw_items(list);
         let (start, end) = (items.first().map_or(0, |item| item.0), items.last().map_or(0, |item| item.1));
-        let plain = !holds::<Special>(&self.text[start..end]);
-        self.items(list).map(move |bytes| Text { bytes, plain })
+        let marks = (!holds::<Special>(&self.text[start..end])).then_some(&[][..]);
+        self.items(list).map(move |bytes| Text { bytes, marks })
     }
 
     /// The rules in the order of the event.
@@ -169,7 +228,7 @@ fn decode_mangled_into(item: &[u8], out: &mut Vec<u8>) {
 /// The text that a value of `custom` encodes, if it is base64 of a text. Customers may put plain words there, and some of
 /// them look like base64: what does not decode to printable text is taken for one of those.
 pub(super) fn custom_text(value: &[u8]) -> Option<Vec<u8>> {
-    let decoded = BASE64.decode(percent_decoded(value, &mut Vec::new())).ok()?;
+    let decoded = BASE64.decode(PercentDecoder::default().decode(value.into()).bytes).ok()?;
     let printable = std::str::from_utf8(&decoded)
         .is_ok_and(|text| text.chars().all(|character| !character.is_control() || "\t\r\n".contains(character)));
     (printable && !decoded.is_empty()).then_some(decoded)
@@ -181,8 +240,8 @@ mod tests {
 
     fn check(rules: &str, other: &str, expected: &[&str]) {
         let mut lists = RuleLists::default();
-        lists.read(RuleList::Rules, rules.as_bytes());
-        lists.read(RuleList::Data, other.as_bytes());
+        lists.read(RuleList::Rules, rules.into());
+        lists.read(RuleList::Data, other.into());
         let items: Vec<_> = lists.items(RuleList::Data).map(String::from_utf8_lossy).collect();
         assert_eq!(items, expected, "{rules} / {other}");
     }

@@ -58,7 +58,7 @@ impl Calendar {
             }
             rest %= unit_ms;
         }
-        Some(Text { bytes: &self.text, plain: true })
+        Some(Text::plain(&self.text))
     }
 }
 

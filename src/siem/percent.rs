@@ -1,0 +1,207 @@
+//! Percent-decodes a text once, and notes where that brought forth what JSON must escape. Never fails.
+
+use std::ops::Range;
+
+use super::blocks::{BLOCK_BYTES, Percent, mask};
+use super::json::Text;
+use super::text::hex_byte;
+
+/// A decoded text; its memory is used again from text to text.
+#[derive(Debug, Default)]
+pub(crate) struct PercentDecoder {
+    /// Only ever grows: clearing it each time would mean to fill it with zeros each time.
+    bytes: Vec<u8>,
+    /// Those of [`Text::marks`]; only ever grows.
+    marks: Vec<usize>,
+}
+
+/// Bytes that are copied at once. Most pieces between escapes are shorter: copying a fixed number of bytes is quicker than
+/// asking how many, and what is too much is overwritten by what follows.
+const COPY_BYTES: usize = 16;
+
+/// Bytes of a block and of what may be read or written behind it.
+const WINDOW_BYTES: usize = BLOCK_BYTES + COPY_BYTES;
+
+impl PercentDecoder {
+    /// Decodes `source`. A malformed escape stays as it stands, and `+` is a plus sign: Akamai's documentation warns
+    /// against reading it as a blank.
+    pub(crate) fn decode(&mut self, source: Text<'_>) -> Text<'_> {
+        let needed = source.bytes.len() + WINDOW_BYTES;
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed, 0);
+            self.marks.resize(needed, 0);
+        }
+        let mut done = Progress::default();
+        let mut rest = source.bytes;
+        while let Some(window) = rest.first_chunk() {
+            done = self.decode_block(window, mask::<Percent>(&window[..BLOCK_BYTES]), done);
+            rest = &rest[BLOCK_BYTES..];
+        }
+        while !rest.is_empty() {
+            // What is padded is copied too, and left out at the end.
+            let (block, behind) = rest.split_at(rest.len().min(BLOCK_BYTES));
+            let mut window = [0; WINDOW_BYTES];
+            window[..rest.len()].copy_from_slice(rest);
+            done = self.decode_block(&window, mask::<Percent>(block), done);
+            done.written -= BLOCK_BYTES - block.len();
+            rest = behind;
+        }
+        let marks = &self.marks[..done.marks];
+        let is_known = source.is_plain() && !done.beyond_ascii;
+        Text { bytes: &self.bytes[..done.written], marks: is_known.then_some(marks) }
+    }
+
+    /// Decodes the block that `window` begins with, whose percent signs are `escapes`. An escape may reach beyond it.
+    ///
+    /// No range needs a check at run time: the compiler sees that each begins within the block.
+    #[inline(always)]
+    fn decode_block(&mut self, window: &[u8; WINDOW_BYTES], mut escapes: u64, done: Progress) -> Progress {
+        const LAST: usize = BLOCK_BYTES - 1;
+        let Some(room) = self.bytes[done.written..].first_chunk_mut::<WINDOW_BYTES>() else { return done };
+        let Some(marks) = self.marks[done.marks..].first_chunk_mut::<BLOCK_BYTES>() else { return done };
+        // Where the text goes on, and by how much it has become shorter in this block.
+        let (mut read, mut shorter) = (done.read, done.read);
+        let mut counts = Counts(0);
+        while escapes != 0 {
+            let at = escapes.trailing_zeros() as usize & LAST;
+            escapes &= escapes - 1;
+            let Some(byte) = hex_byte(window[at + 1], window[at + 2]) else { continue };
+            copy(window, read..at, room, shorter);
+            let to = at - shorter;
+            room[to & LAST] = byte;
+            marks[counts.marks() & LAST] = done.written + to;
+            counts.0 += COUNTS[usize::from(byte)].0;
+            read = at + 3;
+            shorter += 2;
+        }
+        if read < BLOCK_BYTES {
+            copy(window, read..BLOCK_BYTES, room, shorter);
+        }
+        Progress {
+            read: read.saturating_sub(BLOCK_BYTES),
+            written: done.written + BLOCK_BYTES.max(read) - shorter,
+            marks: done.marks + counts.marks(),
+            beyond_ascii: done.beyond_ascii || counts.beyond_ascii(),
+        }
+    }
+}
+
+/// How far a text is decoded.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Bytes of the next block that belong to an escape of the last one.
+    read: usize,
+    /// Bytes written.
+    written: usize,
+    /// Marks noted.
+    marks: usize,
+    /// An escape stood for a byte that is no ASCII.
+    beyond_ascii: bool,
+}
+
+/// Copies a range of the block, which begins `shorter` bytes further ahead in `room`.
+#[inline(always)]
+fn copy(window: &[u8; WINDOW_BYTES], range: Range<usize>, room: &mut [u8; WINDOW_BYTES], shorter: usize) {
+    const LAST: usize = BLOCK_BYTES - 1;
+    let mut from = range.start;
+    loop {
+        let (source, target) = (from & LAST, from.wrapping_sub(shorter) & LAST);
+        room[target..target + COPY_BYTES].copy_from_slice(&window[source..source + COPY_BYTES]);
+        from += COPY_BYTES;
+        if from >= range.end {
+            return;
+        }
+    }
+}
+
+/// What bytes are, counted in one number: an addition a byte.
+#[derive(Clone, Copy)]
+struct Counts(u64);
+
+impl Counts {
+    /// JSON escapes it.
+    const MARK: Self = Self(1);
+
+    /// It is no character by itself.
+    const BEYOND_ASCII: Self = Self(1 << 32);
+
+    #[inline(always)]
+    fn marks(self) -> usize {
+        (self.0 & 0xff) as usize
+    }
+
+    #[inline(always)]
+    fn beyond_ascii(self) -> bool {
+        self.0 >= Self::BEYOND_ASCII.0
+    }
+}
+
+/// What each byte adds.
+static COUNTS: [Counts; 256] = {
+    let mut counts = [Counts(0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        counts[byte] = match byte {
+            0..0x20 | 0x22 | 0x5c => Counts::MARK,
+            0x80.. => Counts::BEYOND_ASCII,
+            _ => Counts(0),
+        };
+        byte += 1;
+    }
+    counts
+};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decoded(source: &str) -> Vec<u8> {
+        PercentDecoder::default().decode(source.into()).bytes.to_vec()
+    }
+
+    #[test]
+    fn escapes_are_decoded_once_and_plus_stays() {
+        assert_eq!(decoded("a%2fb%2Fc+d"), b"a/b/c+d");
+        assert_eq!(decoded("%2540"), b"%40");
+        assert_eq!(decoded("100%%zz%4"), b"100%%zz%4");
+        assert_eq!(decoded("%%41"), b"%A");
+        assert_eq!(decoded("caf%e9%00"), b"caf\xe9\0");
+        assert_eq!(decoded(""), b"");
+    }
+
+    /// As simple as can be.
+    fn simply_decoded(source: &[u8]) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut at = 0;
+        while at < source.len() {
+            let digits = source.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+            let byte = digits
+                .filter(|digits| source[at] == b'%' && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+                .map(|digits| u8::from_str_radix(digits, 16).unwrap());
+            text.push(byte.unwrap_or(source[at]));
+            at += if byte.is_some() { 3 } else { 1 };
+        }
+        text
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_byte_by_byte_decoder(pieces in proptest::collection::vec("[ -~]{0,70}|(%[0-9a-fA-F]{2}){1,30}|%.?", 0..9)) {
+            let mut source = pieces.concat();
+            source.retain(|character| (' '..='~').contains(&character) && !"\"\\".contains(character));
+            let expected = simply_decoded(source.as_bytes());
+            let mut decoder = PercentDecoder::default();
+            // What an earlier text has left must not show.
+            decoder.decode("%22".repeat(200).as_str().into());
+            for plain in [true, false] {
+                let text = decoder.decode(if plain { Text::plain(&source) } else { source.as_str().into() });
+                prop_assert_eq!(text.bytes, &expected[..]);
+                let escaped = |&at: &usize| expected[at] < 0x20 || b"\"\\".contains(&expected[at]);
+                let marks: Vec<usize> = (0..expected.len()).filter(escaped).collect();
+                prop_assert_eq!(text.marks, (plain && expected.is_ascii()).then_some(&marks[..]));
+            }
+        }
+    }
+}
