@@ -38,11 +38,19 @@ pub(crate) struct Marks<'a, K, F = ()> {
     text: &'a [u8],
     /// Is shown every block once.
     follower: F,
+    /// How far it has been shown the text.
+    followed: usize,
+    stand: Stand,
+    kind: PhantomData<K>,
+}
+
+/// How far the places of a text are taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Stand {
     /// Where the block of `mask` begins.
     base: usize,
     /// The places in that block that are still to come.
     mask: u64,
-    kind: PhantomData<K>,
 }
 
 /// What goes over the same text at the same time. Hashing does: each step of it waits for the one before, and a CPU that
@@ -60,35 +68,63 @@ impl<'a, K: Kind, F: Follow> Marks<'a, K, F> {
     /// Those from `at` on.
     #[inline]
     pub(crate) fn from(text: &'a [u8], at: usize, follower: F) -> Self {
-        let mut marks = Self { text, follower, base: at, mask: 0, kind: PhantomData };
-        marks.read_block();
+        let stand = Stand { base: at, mask: 0 };
+        let mut marks = Self { text, follower, followed: at, stand, kind: PhantomData };
+        marks.stand.mask = marks.block(at);
         marks
     }
 
     /// Shows the follower what is left of the text.
     pub(crate) fn finish(mut self) {
-        self.follower.follow(self.text.get(self.base + BLOCK_BYTES..).unwrap_or_default());
+        self.follower.follow(self.text.get(self.followed..).unwrap_or_default());
+    }
+
+    /// How far they are taken.
+    #[inline(always)]
+    pub(crate) fn stand(&self) -> Stand {
+        self.stand
+    }
+
+    /// Goes on from another place, where [`Self::next_from`] has led.
+    #[inline(always)]
+    pub(crate) fn go_on_from(&mut self, stand: Stand) {
+        self.stand = stand;
+    }
+
+    /// The next place behind `stand`, without taking it.
+    #[inline(always)]
+    pub(crate) fn next_from(&mut self, stand: &mut Stand) -> Option<usize> {
+        if stand.mask == 0 {
+            *stand = self.next_block(stand.base);
+            if stand.mask == 0 {
+                return None;
+            }
+        }
+        let at = stand.base + stand.mask.trailing_zeros() as usize;
+        stand.mask &= stand.mask - 1;
+        Some(at)
+    }
+
+    /// The next block that holds any; the last one of the text if none does.
+    #[inline(never)]
+    fn next_block(&mut self, mut base: usize) -> Stand {
+        let mut mask = 0;
+        while mask == 0 && self.text.len() - base > BLOCK_BYTES {
+            base += BLOCK_BYTES;
+            mask = self.block(base);
+        }
+        Stand { base, mask }
     }
 
     #[inline]
-    fn read_block(&mut self) {
-        let rest = &self.text[self.base..];
+    fn block(&mut self, base: usize) -> u64 {
+        let rest = &self.text[base..];
         let block = &rest[..rest.len().min(BLOCK_BYTES)];
-        self.follower.follow(block);
-        self.mask = mask::<K>(block);
-    }
-
-    /// Goes on to the next block that holds any; false if there is none.
-    #[inline(never)]
-    fn read_on(&mut self) -> bool {
-        while self.mask == 0 {
-            if self.text.len() - self.base <= BLOCK_BYTES {
-                return false;
-            }
-            self.base += BLOCK_BYTES;
-            self.read_block();
+        if base >= self.followed {
+            self.follower.follow(block);
+            self.followed = base + block.len();
         }
-        true
+        mask::<K>(block)
     }
 }
 
@@ -97,12 +133,10 @@ impl<K: Kind, F: Follow> Iterator for Marks<'_, K, F> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        if self.mask == 0 && !self.read_on() {
-            return None;
-        }
-        let at = self.base + self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        Some(at)
+        let mut stand = self.stand;
+        let next = self.next_from(&mut stand);
+        self.stand = stand;
+        next
     }
 }
 

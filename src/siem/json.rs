@@ -240,8 +240,8 @@ pub(crate) fn each_member(line: &[u8], object: Value, mut each: impl FnMut(Value
     let line = &line[..object.end()];
     let mut scanner = Scanner::new(line, object.start(), Marks::from(line, object.start(), ()), &mut open);
     // An error here only means "stopped": the object has been checked.
-    let _ = scanner.members(|scanner, key| {
-        let value = scanner.value()?;
+    let _ = scanner.members(|scanner, key, value| {
+        let value = scanner.value_or(value)?;
         if each(key, value) { Ok(()) } else { Err(Stopped) }
     });
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::blocks::{BLOCK_BYTES, Percent, mask};
 use super::json::Text;
-use super::text::hex_byte;
+use super::text::{TEXT_BYTES_MAX, hex_byte};
 
 /// A decoded text; its memory is used again from text to text.
 #[derive(Debug, Default)]
@@ -22,6 +22,12 @@ const COPY_BYTES: usize = 16;
 /// Bytes of a block and of what may be read or written behind it.
 const WINDOW_BYTES: usize = BLOCK_BYTES + COPY_BYTES;
 
+/// Bytes of `%xx`.
+const ESCAPE_BYTES: usize = 3;
+
+/// Bytes of a text whose marks are noted; a longer one is longer than what is written of it, whatever it says.
+const NOTED_BYTES_MAX: usize = ESCAPE_BYTES * TEXT_BYTES_MAX;
+
 impl PercentDecoder {
     /// Decodes `source`. A malformed escape stays as it stands, and `+` is a plus sign: Akamai's documentation warns
     /// against reading it as a blank.
@@ -29,9 +35,13 @@ impl PercentDecoder {
         let needed = source.bytes.len() + WINDOW_BYTES;
         if self.bytes.len() < needed {
             self.bytes.resize(needed, 0);
-            self.marks.resize(needed, 0);
         }
-        let mut done = Progress::default();
+        let noted = source.is_plain() && source.bytes.len() <= NOTED_BYTES_MAX;
+        let marks_max = if noted { source.bytes.len() / ESCAPE_BYTES } else { 0 };
+        if self.marks.len() < marks_max + BLOCK_BYTES {
+            self.marks.resize(marks_max + BLOCK_BYTES, 0);
+        }
+        let mut done = Progress { noted, ..Progress::default() };
         let mut rest = source.bytes;
         while let Some(window) = rest.first_chunk() {
             done = self.decode_block(window, mask::<Percent>(&window[..BLOCK_BYTES]), done);
@@ -47,7 +57,7 @@ impl PercentDecoder {
             rest = behind;
         }
         let marks = &self.marks[..done.marks];
-        let is_known = source.is_plain() && !done.beyond_ascii;
+        let is_known = noted && !done.beyond_ascii;
         Text { bytes: &self.bytes[..done.written], marks: is_known.then_some(marks) }
     }
 
@@ -71,8 +81,8 @@ impl PercentDecoder {
             room[to & LAST] = byte;
             marks[counts.marks() & LAST] = done.written + to;
             counts.0 += COUNTS[usize::from(byte)].0;
-            read = at + 3;
-            shorter += 2;
+            read = at + ESCAPE_BYTES;
+            shorter += ESCAPE_BYTES - 1;
         }
         if read < BLOCK_BYTES {
             copy(window, read..BLOCK_BYTES, room, shorter);
@@ -80,7 +90,8 @@ impl PercentDecoder {
         Progress {
             read: read.saturating_sub(BLOCK_BYTES),
             written: done.written + BLOCK_BYTES.max(read) - shorter,
-            marks: done.marks + counts.marks(),
+            marks: if done.noted { done.marks + counts.marks() } else { 0 },
+            noted: done.noted,
             beyond_ascii: done.beyond_ascii || counts.beyond_ascii(),
         }
     }
@@ -95,6 +106,8 @@ struct Progress {
     written: usize,
     /// Marks noted.
     marks: usize,
+    /// Whether they are wanted.
+    noted: bool,
     /// An escape stood for a byte that is no ASCII.
     beyond_ascii: bool,
 }
@@ -169,6 +182,20 @@ mod tests {
         assert_eq!(decoded("%%41"), b"%A");
         assert_eq!(decoded("caf%e9%00"), b"caf\xe9\0");
         assert_eq!(decoded(""), b"");
+    }
+
+    #[test]
+    fn marks_take_no_room_where_they_are_of_no_use() {
+        let mut decoder = PercentDecoder::default();
+        let source = "%22".repeat(2 * TEXT_BYTES_MAX);
+        let text = decoder.decode(Text::plain(&source));
+        assert!(text.bytes.iter().all(|&byte| byte == b'"') && text.bytes.len() == 2 * TEXT_BYTES_MAX);
+        assert_eq!(text.marks, None);
+        assert_eq!(decoder.marks.len(), BLOCK_BYTES);
+        assert_eq!(
+            decoder.decode(Text::plain(&source[..NOTED_BYTES_MAX])).marks.map(<[usize]>::len),
+            Some(TEXT_BYTES_MAX)
+        );
     }
 
     /// As simple as can be.

@@ -15,8 +15,8 @@ const USER_AGENT: &[u8] = b"user-agent";
 /// What is known of one header text (`Name: value` lines, already decoded).
 #[derive(Debug, Default)]
 pub(super) struct Headers {
-    /// The lengths of the names that matter, one bit each: what most names of headers differ in.
-    lengths: u64,
+    /// The [`name_bit`]s of the names that matter: most names of headers have none of them.
+    matter: u64,
     /// Bytes to be replaced by [`REDACTED`], in order.
     pub(super) secrets: Vec<Range<usize>>,
     /// The value of the first `User-Agent`.
@@ -49,7 +49,7 @@ impl Headers {
         self.secrets.clear();
         self.user_agent = None;
         let matter = names.iter().map(|name| name.as_bytes()).chain([USER_AGENT]);
-        self.lengths = matter.fold(0, |lengths, name| lengths | length_bit(name));
+        self.matter = matter.fold(0, |bits, name| bits | name_bit(name));
         let bytes = text.bytes;
         let mut rule = Rule::Keep;
         let mut start = 0;
@@ -71,7 +71,7 @@ impl Headers {
     fn read_line(&mut self, text: &[u8], line: Range<usize>, rule: Rule, names: &[String]) -> Rule {
         let colon = first::<Colon>(&text[line.clone()]).map(|at| line.start + at);
         let name = trimmed_name(&text[line.start..colon.unwrap_or(line.start)]);
-        let matters = self.lengths & length_bit(name) != 0;
+        let matters = self.matter & name_bit(name) != 0;
         // What a line behind a harmless header belongs to makes no difference.
         if rule == Rule::Keep && !matters {
             return rule;
@@ -173,9 +173,10 @@ fn encoded_length(encoded: &[u8]) -> usize {
     }
 }
 
-/// Stands for the length of a name; names of different lengths mostly have different ones.
-fn length_bit(name: &[u8]) -> u64 {
-    1 << (name.len() % 64)
+/// One bit for the length and the first letter of a name, in any case; different names mostly have different ones.
+#[inline(always)]
+fn name_bit(name: &[u8]) -> u64 {
+    1 << ((7 * name.len() + usize::from(name.first().unwrap_or(&0) | 0x20)) % 64)
 }
 
 fn rule_for(name: &[u8], names: &[String]) -> Option<Rule> {

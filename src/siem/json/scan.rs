@@ -36,18 +36,20 @@ impl<'a, F: Follow> Scanner<'a, F> {
         if self.peek() != Some(b'{') {
             return self.fail("not a JSON object");
         }
-        self.members(|scanner, key| {
+        self.members(|scanner, key, value| {
             let first_child = place(inner.len());
-            let value = if scanner.peek() == Some(b'{') {
-                let start = scanner.at;
-                scanner.members(|scanner, key| {
-                    let value = scanner.value()?;
-                    record(inner, unrecorded, Member { key, value, first_child: 0, children: 0 });
-                    Ok(())
-                })?;
-                Value::new(Kind::Object, start, scanner.at)
-            } else {
-                scanner.value()?
+            let value = match value {
+                Some(value) => value,
+                None if scanner.peek() == Some(b'{') => {
+                    let start = scanner.at;
+                    scanner.members(|scanner, key, value| {
+                        let value = scanner.value_or(value)?;
+                        record(inner, unrecorded, Member { key, value, first_child: 0, children: 0 });
+                        Ok(())
+                    })?;
+                    Value::new(Kind::Object, start, scanner.at)
+                }
+                None => scanner.value()?,
             };
             record(top, unrecorded, Member { key, value, first_child, children: place(inner.len()) - first_child });
             Ok(())
@@ -87,10 +89,11 @@ impl<'a, F: Follow> Scanner<'a, F> {
         }
     }
 
-    /// The object at `at`: calls `each` where a member's value begins; `each` reads the value.
+    /// The object at `at`: calls `each` with every name and with its value, where that is a text that has been read already;
+    /// otherwise `each` reads it.
     pub(super) fn members(
         &mut self,
-        mut each: impl FnMut(&mut Self, Value) -> Result<(), Stopped>,
+        mut each: impl FnMut(&mut Self, Value, Option<Value>) -> Result<(), Stopped>,
     ) -> Result<(), Stopped> {
         self.at += 1;
         self.skip_blanks();
@@ -99,8 +102,9 @@ impl<'a, F: Follow> Scanner<'a, F> {
             return Ok(());
         }
         loop {
+            self.tight_members(&mut each)?;
             let key = self.key()?;
-            each(self, key)?;
+            each(self, key, None)?;
             self.skip_blanks();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -111,6 +115,34 @@ impl<'a, F: Follow> Scanner<'a, F> {
                 _ => return self.fail("no comma or brace behind a member"),
             }
         }
+    }
+
+    /// The members spelled `"name":"text",` that stand here, without blanks or escapes, as most do. Where it stands is kept
+    /// in registers meanwhile.
+    #[inline(always)]
+    fn tight_members(
+        &mut self,
+        each: &mut impl FnMut(&mut Self, Value, Option<Value>) -> Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
+        let line = self.line;
+        let mut at = self.at;
+        let mut stand = self.marks.stand();
+        let mut ahead = stand;
+        while let Some(open) = self.marks.next_from(&mut ahead)
+            && open == at
+            && line[open] == b'"'
+            && let Some(close) = self.marks.next_from(&mut ahead)
+            && line[close..].starts_with(b"\":\"")
+            && let (Some(_), Some(end)) = (self.marks.next_from(&mut ahead), self.marks.next_from(&mut ahead))
+            && line[end..].starts_with(b"\",")
+        {
+            at = end + 2;
+            stand = ahead;
+            each(self, Value::new(Kind::Text, open + 1, close), Some(Value::new(Kind::Text, close + 3, end)))?;
+        }
+        self.at = at;
+        self.marks.go_on_from(stand);
+        Ok(())
     }
 
     /// A name with its colon, up to the first byte of the value.
@@ -127,6 +159,12 @@ impl<'a, F: Follow> Scanner<'a, F> {
     #[inline(always)]
     pub(super) fn value(&mut self) -> Result<Value, Stopped> {
         if self.peek() == Some(b'"') { self.text() } else { self.value_without_quotes() }
+    }
+
+    /// The value, if it has not been read.
+    #[inline(always)]
+    pub(super) fn value_or(&mut self, value: Option<Value>) -> Result<Value, Stopped> {
+        value.map_or_else(|| self.value(), Ok)
     }
 
     #[inline(never)]
