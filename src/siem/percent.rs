@@ -213,9 +213,17 @@ mod tests {
         text
     }
 
+    #[test]
+    fn an_escape_may_stand_anywhere_in_a_block() {
+        for (before, behind) in (0..150).flat_map(|before| [0, 1, 2, 20, 90].map(|behind| (before, behind))) {
+            let source = format!("{}%41{}", &"0123456789".repeat(15)[..before], "y".repeat(behind));
+            assert_eq!(decoded(&source), simply_decoded(source.as_bytes()), "{source}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn agrees_with_a_byte_by_byte_decoder(pieces in proptest::collection::vec("[ -~]{0,70}|(%[0-9a-fA-F]{2}){1,30}|%.?", 0..9)) {
+        fn agrees_with_a_byte_by_byte_decoder(pieces in proptest::collection::vec("[ -~]{0,70}|(%[0-9a-fA-F]{2}){1,30}|(%(1f|20|22|5C|0d|0a|00|7f)){1,9}|%.?", 0..9)) {
             let mut source = pieces.concat();
             source.retain(|character| (' '..='~').contains(&character) && !"\"\\".contains(character));
             let expected = simply_decoded(source.as_bytes());
