@@ -153,6 +153,14 @@ pub(crate) fn each_mark<K: Kind>(text: &[u8], mut each: impl FnMut(usize)) {
     }
 }
 
+/// Whether the bytes of this kind in `text` are exactly those at `marks`. For assertions.
+pub(crate) fn is_marked<K: Kind>(text: &[u8], marks: &[usize]) -> bool {
+    let mut marks = marks.iter();
+    let mut all = true;
+    each_mark::<K>(text, |at| all &= marks.next() == Some(&at));
+    all && marks.next().is_none()
+}
+
 /// The first place of a byte of this kind in `text`; quickest where it is one of the first.
 #[inline]
 pub(crate) fn first<K: Kind>(text: &[u8]) -> Option<usize> {
@@ -278,6 +286,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Keeps what it is shown.
+    struct Kept<'a>(&'a mut Vec<u8>);
+
+    impl Follow for Kept<'_> {
+        fn follow(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+
     fn check<K: Kind>(block: &[u8; BLOCK_BYTES], is_kind: impl Fn(u8) -> bool) {
         let expected = block.iter().enumerate().fold(0, |mask, (at, &byte)| mask | u64::from(is_kind(byte)) << at);
         assert_eq!(mask::<K>(block), expected);
@@ -290,6 +307,14 @@ mod tests {
         assert_eq!(first::<K>(&text[3..]), (0..text.len() - 3).find(|&at| is_kind(text[at + 3])));
         let places: Vec<usize> = (3..text.len() - 5).filter(|&at| is_kind(text[at])).collect();
         assert_eq!(Marks::<K>::from(&text[..text.len() - 5], 3, ()).collect::<Vec<_>>(), places);
+        let mut followed = Vec::new();
+        let mut marks = Marks::<K, _>::from(&text, 3, Kept(&mut followed));
+        // Whoever looks ahead and goes back shows nothing twice.
+        let mut ahead = marks.stand();
+        while marks.next_from(&mut ahead).is_some_and(|at| at < 100) {}
+        marks.by_ref().take(9).for_each(drop);
+        marks.finish();
+        assert_eq!(followed, &text[3..]);
     }
 
     proptest! {

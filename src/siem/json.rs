@@ -10,7 +10,7 @@ mod scan;
 use std::ops::Range;
 
 use self::scan::{Scanner, Stopped};
-use super::blocks::{Follow, Marks, Unprintable, holds};
+use super::blocks::{Follow, Marks, Special, Unprintable, holds};
 use super::text::unescape_into;
 
 /// Members that are remembered of one line, on its first two levels. An event has about 50, and Wazuh takes 256 fields;
@@ -105,7 +105,9 @@ pub(crate) struct Line<'a> {
 pub(crate) struct Text<'a> {
     /// Its bytes; not necessarily UTF-8.
     pub(crate) bytes: &'a [u8],
-    /// Where the bytes stand that JSON escapes, in order; known of ASCII only, and not of every text.
+    /// Where the bytes stand that JSON escapes, in order: every one of them, every CR and LF among them. Where that is not
+    /// known, or the text is not ASCII, there are no marks. `headers` finds the lines by them: one that lacks would leave a
+    /// secret unredacted.
     pub(crate) marks: Option<&'a [usize]>,
 }
 
@@ -137,7 +139,9 @@ impl<'a> Text<'a> {
     /// Of printable ASCII that needs no escape.
     #[inline(always)]
     pub(crate) fn plain(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        Self { bytes: text.as_ref(), marks: Some(&[]) }
+        let bytes = text.as_ref();
+        debug_assert!(!holds::<Special>(bytes));
+        Self { bytes, marks: Some(&[]) }
     }
 
     /// Whether it is known to need no escape.

@@ -23,7 +23,7 @@ const COPY_BYTES: usize = 16;
 const WINDOW_BYTES: usize = BLOCK_BYTES + COPY_BYTES;
 
 /// Bytes of `%xx`.
-const ESCAPE_BYTES: usize = 3;
+pub(crate) const ESCAPE_BYTES: usize = 3;
 
 /// Bytes of a text whose marks are noted; a longer one is longer than what is written of it, whatever it says.
 const NOTED_BYTES_MAX: usize = ESCAPE_BYTES * TEXT_BYTES_MAX;
@@ -67,6 +67,7 @@ impl PercentDecoder {
     #[inline(always)]
     fn decode_block(&mut self, window: &[u8; WINDOW_BYTES], mut escapes: u64, done: Progress) -> Progress {
         const LAST: usize = BLOCK_BYTES - 1;
+        // There always is room: `decode` has seen to it.
         let Some(room) = self.bytes[done.written..].first_chunk_mut::<WINDOW_BYTES>() else { return done };
         let Some(marks) = self.marks[done.marks..].first_chunk_mut::<BLOCK_BYTES>() else { return done };
         // Where the text goes on, and by how much it has become shorter in this block.
@@ -127,7 +128,8 @@ fn copy(window: &[u8; WINDOW_BYTES], range: Range<usize>, room: &mut [u8; WINDOW
     }
 }
 
-/// What bytes are, counted in one number: an addition a byte.
+/// What the bytes of one block are, counted in one number, so that an escape costs one addition. A block holds fewer escapes
+/// than either half can count.
 #[derive(Clone, Copy)]
 struct Counts(u64);
 

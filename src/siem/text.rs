@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str;
 
-use super::blocks::{BLOCK_BYTES, Special, each_mark, holds};
+use super::blocks::{BLOCK_BYTES, Special, each_mark, holds, is_marked};
 use super::json::Text;
 
 /// Longest text Wazuh's indexer takes in one field is 32,766 bytes of UTF-8; every string stays below it.
@@ -208,8 +208,9 @@ fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     escaper.finish()
 }
 
-/// The same where the places are known.
+/// The same of ASCII, where the places are known.
 fn write_marked(out: &mut Vec<u8>, bytes: &[u8], marks: &[usize]) -> bool {
+    debug_assert!(is_marked::<Special>(bytes, marks));
     let mut escaper = Escaper::of(bytes, out);
     for &at in marks {
         escaper.escape(at);

@@ -147,6 +147,57 @@ fn what_is_too_large_is_cut_and_named() {
     }
 }
 
+/// The event with blanks wherever JSON allows them.
+fn with_blanks(event: &Value) -> String {
+    match event {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| format!("{} : {}", json!(name), with_blanks(value)));
+            format!("{{ {} }}", members.collect::<Vec<_>>().join(" , "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Members of a line without blanks may be copied as they stand; with blanks each one is decoded and written.
+fn means_the_same_with_blanks(event: &Value) -> Value {
+    let decoded = |line: &str| {
+        let mut event = decode(line.as_bytes(), 65_000);
+        event["akamai"].as_object_mut().unwrap().remove("event_id");
+        event
+    };
+    let tight = decoded(&event.to_string());
+    assert_eq!(tight.to_string(), decoded(&with_blanks(event)).to_string());
+    tight
+}
+
+#[test]
+fn members_that_need_no_change_keep_to_the_limits() {
+    let mut event: Value = serde_json::from_str(&samples::line(0, 7)).unwrap();
+    event["attackData"]["policyId"] = "x".repeat(40_000).into();
+    event["geo"]["city"] = "[a]".into();
+    event["httpMessage"]["host"] = "a%41".into();
+    let decoded = means_the_same_with_blanks(&event);
+    assert_eq!(decoded["akamai"]["truncated"][0], "attackData.policyId");
+    assert_eq!((&decoded["geo"]["city"], &decoded["httpMessage"]["host"]), (&json!(" [a]"), &json!("aA")));
+
+    // Known names behind so many others that there is room for some of them only; then none.
+    for others in 225..250 {
+        let mut attack_data: serde_json::Map<String, Value> =
+            (0..others).map(|n| (format!("k{n}"), json!("v"))).collect();
+        attack_data.extend(
+            [("configId", "1"), ("policyId", "2"), ("clientIP", "192.0.2.1")].map(|(k, v)| (k.into(), v.into())),
+        );
+        means_the_same_with_blanks(
+            &json!({"type": "akamai_siem", "attackData": attack_data, "geo": {"city": "x", "asn": "1"}}),
+        );
+    }
+    // Objects of which little more than the names is left, since the line is longer than what is written of one.
+    let long: Vec<String> = (0..40).map(|n| format!("{n}{}", "y".repeat(31_000))).collect();
+    let many: serde_json::Map<String, Value> =
+        long.iter().enumerate().map(|(n, v)| (format!("k{n}"), json!(v))).collect();
+    means_the_same_with_blanks(&json!({"attackData": many, "geo": {"country": "US", "city": "x"}}));
+}
+
 #[test]
 fn lines_that_are_no_event_are_passed_on_inside_one() {
     for line in ["", "garbage", "[1,2]", "{\"a\":", "\u{feff}[", "null", "{\"a\":\"\\ud8"] {
@@ -167,6 +218,27 @@ proptest! {
     #[test]
     fn any_bytes_become_one_valid_line(line in proptest::collection::vec(any::<u8>(), 0..400), max in 1_024_usize..4_000) {
         decode(&line, max);
+    }
+
+    #[test]
+    fn a_line_means_the_same_with_blanks(
+        kind in 0_u64..14,
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), 0_u8..4, "[ -~é\r\n]{0,20}|(%[0-9a-f]{2}|[a-z;:=%]){0,80}"), 0..6),
+    ) {
+        let mut event: Value = serde_json::from_str(&samples::line(kind, 7)).unwrap();
+        for (object, member, change, text) in changes {
+            let objects: Vec<&mut Value> = event.as_object_mut().unwrap().values_mut().filter(|value| value.is_object()).collect();
+            let at = object.index(objects.len());
+            let members = objects.into_iter().nth(at).unwrap().as_object_mut().unwrap();
+            let name = members.keys().nth(member.index(members.len())).unwrap().clone();
+            match change {
+                0 => members[&name] = text.into(),
+                1 => members[&name] = Value::Null,
+                2 => { members.insert(name.to_uppercase(), text.into()); }
+                _ => { members.insert(text.clone(), text.into()); }
+            }
+        }
+        means_the_same_with_blanks(&event);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const FIELDS_MAX: usize = 255;
 /// Fields kept free for the `akamai` object, which comes last.
 const FIELDS_RESERVED: usize = 16;
 
-/// Bytes of a name; longer ones are cut. Akamai's longest is 17.
+/// Bytes of a name; longer ones are cut. Akamai's longest known one has 16.
 const KEY_BYTES_MAX: usize = 256;
 
 /// Items of a list. Real events have up to some twenty rules.

@@ -5,7 +5,8 @@
 
 use super::names::{Name, Slots};
 
-/// How a member's value is encoded.
+/// How a member's value is encoded. `objects::write_field` decodes it; `members::needs_no_change` knows what is the same
+/// decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// Plain text.
@@ -379,6 +380,21 @@ mod tests {
         for (index, entry) in TABLE.iter().enumerate() {
             assert_eq!(entry.object as usize, index, "{}", entry.name);
             assert!(entry.fields.len() <= FIELDS_MAX, "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_found() {
+        for entry in &TABLE {
+            for (place, (name, encoding)) in entry.fields.iter().enumerate() {
+                for (spelled, exact) in [(name.text.to_owned(), true), (name.text.to_ascii_uppercase(), false)] {
+                    let found = entry.object.field(spelled.as_bytes());
+                    assert_eq!(found.field.map(|(place, name)| (place, name.text)), Some((place, name.text)));
+                    assert_eq!((found.encoding, found.exact), (*encoding, exact), "{spelled}");
+                }
+                let other = entry.object.field(format!("{}x", name.text).as_bytes());
+                assert!(other.field.is_none() && other.encoding == entry.others && !other.exact);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::iter;
 use std::ops::Range;
 
-use crate::siem::blocks::{Colon, LineEnd, each_mark, first};
+use crate::siem::blocks::{Colon, LineEnd, Special, each_mark, first, is_marked};
 use crate::siem::json::Text;
 
 /// What stands in place of a secret.
@@ -51,6 +51,7 @@ impl Headers {
         let matter = names.iter().map(|name| name.as_bytes()).chain([USER_AGENT]);
         self.matter = matter.fold(0, |bits, name| bits | name_bit(name));
         let bytes = text.bytes;
+        debug_assert!(text.marks.is_none_or(|marks| is_marked::<Special>(bytes, marks)));
         let mut rule = Rule::Keep;
         let mut start = 0;
         let mut end_line = |end: usize| {
@@ -61,6 +62,7 @@ impl Headers {
             start = end + 1;
         };
         match text.marks {
+            // They hold every line end.
             Some(marks) => marks.iter().filter(|&&at| matches!(bytes[at], b'\r' | b'\n')).for_each(|&at| end_line(at)),
             None => each_mark::<LineEnd>(bytes, &mut end_line),
         }
@@ -72,7 +74,7 @@ impl Headers {
         let colon = first::<Colon>(&text[line.clone()]).map(|at| line.start + at);
         let name = trimmed_name(&text[line.start..colon.unwrap_or(line.start)]);
         let matters = self.matter & name_bit(name) != 0;
-        // What a line behind a harmless header belongs to makes no difference.
+        // A header that is neither redacted nor the user agent changes nothing, nor does what belongs to it.
         if rule == Rule::Keep && !matters {
             return rule;
         }
@@ -243,6 +245,7 @@ fn trimmed(text: &[u8], range: Range<usize>) -> Range<usize> {
 mod tests {
     use super::*;
     use crate::siem::percent::PercentDecoder;
+    use proptest::prelude::*;
 
     fn names() -> Vec<String> {
         ["authorization", "cookie", "set-cookie"].map(String::from).to_vec()
@@ -291,6 +294,27 @@ mod tests {
         let mut out = Vec::new();
         headers.redact_encoded_into(encoded, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "Cookie%3a%20a%3d[redacted]%3b%20b=[redacted]%0d%0aX%3a%20y%zz");
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_is_redacted_with_marks_and_without(
+            pieces in proptest::collection::vec("(Cookie|set-cookie|Authorization|User-Agent|X)( ?:|=)|[a-z;=\":\\\\ ]{0,9}|\r\n ?|\r|\n|\t|[^%]", 0..20),
+        ) {
+            let text = pieces.concat();
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let mut decoder = PercentDecoder::default();
+            let (mut searched, mut marked) = (Headers::default(), Headers::default());
+            searched.read(text.as_str().into(), &names());
+            let decoded = decoder.decode(Text::plain(&encoded));
+            marked.read(decoded, &names());
+            prop_assert_eq!(decoded.marks.is_some(), text.is_ascii());
+            prop_assert_eq!(&marked.secrets, &searched.secrets);
+            prop_assert_eq!(&marked.user_agent, &searched.user_agent);
+            let mut memory = RedactedText::default();
+            let redacted = marked.redacted(decoded, &mut memory);
+            prop_assert!(redacted.marks.is_none_or(|marks| is_marked::<Special>(redacted.bytes, marks)));
+        }
     }
 
     #[test]

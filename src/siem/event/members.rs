@@ -30,7 +30,7 @@ pub(super) struct Field {
     pub(super) encoding: Encoding,
     /// Null, or a known field that the object had before: it is not passed on.
     pub(super) skipped: bool,
-    /// It stands in the event, name and value, exactly as it stands in the line.
+    /// It needs no change: it can be written, name and value, exactly as it stands in the line.
     pub(super) as_it_came: bool,
 }
 
@@ -193,7 +193,7 @@ pub(super) fn is_plain(value: Value) -> bool {
 }
 
 /// Whether a member of a printable line, whose name needs no change, needs none at all: its value is a text without escapes,
-/// and there are no blanks around the colon.
+/// and there are no blanks around the colon. Says the same as `objects` does, which decodes and writes the others.
 fn needs_no_change(line: &[u8], member: &Member, encoding: Encoding) -> bool {
     let text = member.value.source(line);
     let same_decoded = match encoding {

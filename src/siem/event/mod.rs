@@ -5,10 +5,11 @@
 //! 1. `siem::json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`). `line_hash` makes
 //!    the line's id meanwhile, or while the objects are written.
 //! 2. `members` finds each field by its name (`names`); the table in `fields` says how it is encoded.
-//! 3. `rule_lists` decodes the triggered rules, `meaning` and `classify` say what they mean.
+//! 3. `rule_lists` decodes the triggered rules (`quads`), `meaning` and `classify` say what they mean.
 //!    `burst` counts them, where that is wanted.
 //! 4. `top_level` makes the fields that Wazuh looks for (srcip, url, action …).
-//! 5. `objects` writes Akamai's own objects, decoded (`headers` finds the secrets in them); what needs no change is copied.
+//! 5. `objects` writes Akamai's own objects: what `members` found to need no change is copied, the rest is decoded by
+//!    `write_field` (`siem::percent`; `headers` finds the secrets) and written by `emit`.
 //! 6. The `akamai` object ends the line; `limits` cuts the rare line that is too long for Wazuh.
 
 mod burst;

@@ -13,19 +13,19 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// Bytes of the longest name, with comma, quotes and colon.
-    pub(super) const SPELLED_BYTES_MAX: usize = 24;
+    /// Bytes that are copied of a spelled name: all of the longest, with comma, quotes and colon.
+    pub(super) const SPELLED_BYTES_MAX: usize = Spelling::BYTES_MAX + 4;
 
     pub(super) const fn new(text: &'static str) -> Self {
-        let mut spelled = [b' '; Self::SPELLED_BYTES_MAX + 1];
         let bytes = text.as_bytes();
+        assert!(!bytes.is_empty() && bytes.len() <= Spelling::BYTES_MAX, "a name of the table has 1 to 16 bytes");
+        let mut spelled = [b' '; Self::SPELLED_BYTES_MAX + 1];
         let mut at = 0;
         while at < bytes.len() {
             spelled[at + 2] = bytes[at];
             at += 1;
         }
         (spelled[0], spelled[1], spelled[at + 2], spelled[at + 3]) = (b',', b'"', b'"', b':');
-        assert!(!bytes.is_empty() && bytes.len() <= Spelling::BYTES_MAX);
         Self { text, spelled, length: at + 4, spelling: Spelling::of(bytes) }
     }
 }
@@ -122,12 +122,14 @@ impl Slots {
 mod tests {
     use super::*;
 
-    static LIST: [(Name, ()); 6] = [
+    static LIST: [(Name, ()); 8] = [
+        (Name::new("tlsFingerprintV2"), ()),
+        (Name::new("xlsFingerprintV2"), ()),
         (Name::new("a"), ()),
         (Name::new("abc"), ()),
         (Name::new("abcd"), ()),
         (Name::new("slowPostAction"), ()),
-        (Name::new("tlsFingerprintV2"), ()),
+        (Name::new("slowPostRate"), ()),
         (Name::new("tlsFingerprintV3"), ()),
     ];
 

@@ -79,6 +79,8 @@ impl ObjectWriter<'_, '_> {
         self.memory.key = key_memory;
     }
 
+    /// Decodes a value as the table says. For most members that changes nothing, and they do not come here:
+    /// `members::needs_no_change` must know of every encoding by which it might.
     fn write_field(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
         let line = self.members.line;
         match encoding {

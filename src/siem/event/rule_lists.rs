@@ -6,9 +6,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
-use crate::siem::blocks::{Percent, Special, each_mark, holds};
+use crate::siem::blocks::{Marks, Percent, Special, holds};
 use crate::siem::json::Text;
-use crate::siem::percent::PercentDecoder;
+use crate::siem::percent::{ESCAPE_BYTES, PercentDecoder};
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
 /// carry the other.
@@ -32,9 +32,6 @@ pub(super) struct RuleLists {
     decoder: PercentDecoder,
 }
 
-/// Bytes of `%3d`, the percent-encoded `=`.
-const PADDING_BYTES: usize = 3;
-
 /// An item of a list that is being read as it is encoded.
 #[derive(Clone, Copy, Default)]
 struct TidyItem {
@@ -52,7 +49,7 @@ impl TidyItem {
     fn pad(&mut self, at: usize) -> bool {
         let is_next = self.padding == 0 || self.padded_to == at;
         self.padding += 1;
-        self.padded_to = at + PADDING_BYTES;
+        self.padded_to = at + ESCAPE_BYTES;
         is_next && self.padding <= 2
     }
 }
@@ -93,26 +90,28 @@ impl RuleLists {
     /// it is another one.
     fn read_tidy(&mut self, encoded: &[u8]) -> bool {
         let mut item = TidyItem::default();
-        let mut tidy = true;
-        each_mark::<Percent>(encoded, |at| {
-            tidy = tidy
-                && match encoded.get(at + 1..at + 3) {
-                    Some([b'3', b'd' | b'D']) => item.pad(at),
-                    Some([b'3', b'b' | b'B']) => {
-                        let ended = std::mem::replace(&mut item, TidyItem { start: at + 3, padding: 0, padded_to: 0 });
-                        self.read_tidy_item(encoded, ended, at)
-                    }
-                    _ => false,
-                };
-        });
-        tidy && self.read_tidy_item(encoded, item, encoded.len())
+        for at in Marks::<Percent>::from(encoded, 0, ()) {
+            let is_tidy = match encoded.get(at + 1..at + ESCAPE_BYTES) {
+                Some([b'3', b'd' | b'D']) => item.pad(at),
+                Some([b'3', b'b' | b'B']) => {
+                    let ended = item;
+                    item = TidyItem { start: at + ESCAPE_BYTES, ..TidyItem::default() };
+                    self.read_tidy_item(encoded, ended, at)
+                }
+                _ => false,
+            };
+            if !is_tidy {
+                return false;
+            }
+        }
+        self.read_tidy_item(encoded, item, encoded.len())
     }
 
     /// Reads the item that ends at `end`; false if it is not base64 with its padding.
     #[inline]
     fn read_tidy_item(&mut self, encoded: &[u8], item: TidyItem, end: usize) -> bool {
         let start = self.text_end;
-        let digits = &encoded[item.start..end - PADDING_BYTES * item.padding];
+        let digits = &encoded[item.start..end - ESCAPE_BYTES * item.padding];
         match quads::decode(digits, item.padding, &mut self.text[start..]) {
             Some(length) if item.padding == 0 || item.padded_to == end => {
                 self.text_end = start + length;
@@ -123,12 +122,17 @@ impl RuleLists {
         }
     }
 
-    /// Reads a list of any other spelling.
-    #[cold]
+    /// Reads a list of any other spelling: one in which `+` and `/` are encoded, mostly.
     fn read_untidy(&mut self, encoded: Text<'_>) {
         let mut decoder = std::mem::take(&mut self.decoder);
         for item in decoder.decode(encoded).bytes.split(|&byte| byte == b';') {
             let start = self.text_end;
+            let padding = item.iter().rev().take_while(|&&byte| byte == b'=').count();
+            if let Some(length) = quads::decode(&item[..item.len() - padding], padding, &mut self.text[start..]) {
+                self.text_end = start + length;
+                self.items.push((start, self.text_end));
+                continue;
+            }
             self.append(|text| {
                 if BASE64.decode_vec(item, text).is_err() {
                     text.truncate(start);
@@ -259,6 +263,18 @@ mod tests {
         check("MQ==;Mg==", "b2s=;!!!", &["ok", "!!!"]);
         check("MQ==", "RXhhbXBsZSBy dWxlIHRleHQ=", &["Example rule text"]);
         check("MQ==", "-_8", &["\u{fffd}\u{fffd}"]);
+        for odd in ["YQ%3d", "YQ%3d%3d%3d", "YQ%3dYQ%3d", "%3d%3dYQ", "YWI%3d%3d", "YQ%3d%3dx"] {
+            let lists = |spelled: &str| {
+                let mut lists = RuleLists::default();
+                lists.read(RuleList::Rules, spelled.into());
+                lists.items(RuleList::Rules).map(<[u8]>::to_vec).collect::<Vec<_>>()
+            };
+            // An encoded `+` makes a list of the same items take the other way.
+            for list in [odd.to_owned(), format!("YQ%3d%3d%3b{odd}"), format!("{odd}%3bYQ%3d%3d")] {
+                let other_way = lists(&format!("{list}%3bPj4%2b"));
+                assert_eq!(lists(&list), other_way[..other_way.len() - 1], "{list}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::siem::blocks::{Follow, Marks, QuoteOrBackslash};
 pub(super) struct Scanner<'a, F> {
     line: &'a [u8],
     pub(super) at: usize,
-    /// The quotes and backslashes from `at` on: every one before it has been taken.
+    /// The quotes and backslashes from `at` on: every one before it has been taken, but while [`Self::tight_members`] runs.
     pub(super) marks: Marks<'a, QuoteOrBackslash, F>,
     open: &'a mut Vec<u8>,
     /// Why it stopped.
@@ -89,8 +89,8 @@ impl<'a, F: Follow> Scanner<'a, F> {
         }
     }
 
-    /// The object at `at`: calls `each` with every name and with its value, where that is a text that has been read already;
-    /// otherwise `each` reads it.
+    /// The object at `at`: calls `each` with every name and with its value, where that is a text that has been read already:
+    /// the scanner then stands elsewhere, and is none of its business. Otherwise `each` reads the value.
     pub(super) fn members(
         &mut self,
         mut each: impl FnMut(&mut Self, Value, Option<Value>) -> Result<(), Stopped>,
