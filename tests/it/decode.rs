@@ -11,17 +11,20 @@ use crate::loopback::samples;
 use crate::program::{Place, finish, program};
 
 fn decode(line: &[u8], line_bytes_max: usize) -> Value {
+    serde_json::from_slice(&decode_bytes(line, line_bytes_max)).unwrap()
+}
+
+/// The bytes of the event of a line, which keep to what is promised of every event.
+fn decode_bytes(line: &[u8], line_bytes_max: usize) -> Vec<u8> {
     let redact_headers = REDACT_HEADERS.map(String::from).to_vec();
     let settings = EventSettings { source: "default".into(), line_bytes_max, redact_headers };
     let mut out = Vec::new();
     EventDecoder::new(settings).decode_into(line, &mut out);
-    let (last, line) = out.split_last().unwrap();
-    assert!(*last == b'\n' && !line.contains(&b'\n'));
-    assert!(line.len() <= line_bytes_max, "{} bytes", line.len());
-    let event: Value = serde_json::from_slice(line).unwrap();
-    let (fields, longest) = measure(&event);
+    assert_eq!(out.pop(), Some(b'\n'));
+    assert!(!out.contains(&b'\n') && out.len() <= line_bytes_max, "{} bytes", out.len());
+    let (fields, longest) = measure(&serde_json::from_slice(&out).unwrap());
     assert!(fields < 256 && longest <= 32_000, "{fields} fields, {longest} bytes");
-    event
+    out
 }
 
 /// Fields as Wazuh counts them, and the longest string.
@@ -147,27 +150,30 @@ fn what_is_too_large_is_cut_and_named() {
     }
 }
 
-/// The event with blanks wherever JSON allows them.
-fn with_blanks(event: &Value) -> String {
+/// The event with these texts for the comma and the colon.
+fn spelled(event: &Value, comma: &str, colon: &str) -> String {
     match event {
         Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| format!("{} : {}", json!(name), with_blanks(value)));
-            format!("{{ {} }}", members.collect::<Vec<_>>().join(" , "))
+            let members =
+                members.iter().map(|(name, value)| json!(name).to_string() + colon + &spelled(value, comma, colon));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(comma))
         }
         other => other.to_string(),
     }
 }
 
-/// Members of a line without blanks may be copied as they stand; with blanks each one is decoded and written.
-fn means_the_same_with_blanks(event: &Value) -> Value {
-    let decoded = |line: &str| {
-        let mut event = decode(line.as_bytes(), 65_000);
-        event["akamai"].as_object_mut().unwrap().remove("event_id");
-        event
+/// Members of a line without blanks may be copied as they stand; those with blanks are decoded and written one by one.
+fn is_the_same_with_blanks(event: &Value) -> Value {
+    let decoded = |comma, colon| {
+        let line = String::from_utf8(decode_bytes(spelled(event, comma, colon).as_bytes(), 65_000)).unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        (line.replace(event["akamai"]["event_id"].as_str().unwrap(), "id"), event)
     };
-    let tight = decoded(&event.to_string());
-    assert_eq!(tight.to_string(), decoded(&with_blanks(event)).to_string());
-    tight
+    let (line, event) = decoded(",", ":");
+    for (comma, colon) in [(",", " : "), (" , ", ":"), ("\t,", ": ")] {
+        assert_eq!(decoded(comma, colon).0, line);
+    }
+    event
 }
 
 #[test]
@@ -176,7 +182,7 @@ fn members_that_need_no_change_keep_to_the_limits() {
     event["attackData"]["policyId"] = "x".repeat(40_000).into();
     event["geo"]["city"] = "[a]".into();
     event["httpMessage"]["host"] = "a%41".into();
-    let decoded = means_the_same_with_blanks(&event);
+    let decoded = is_the_same_with_blanks(&event);
     assert_eq!(decoded["akamai"]["truncated"][0], "attackData.policyId");
     assert_eq!((&decoded["geo"]["city"], &decoded["httpMessage"]["host"]), (&json!(" [a]"), &json!("aA")));
 
@@ -187,7 +193,7 @@ fn members_that_need_no_change_keep_to_the_limits() {
         attack_data.extend(
             [("configId", "1"), ("policyId", "2"), ("clientIP", "192.0.2.1")].map(|(k, v)| (k.into(), v.into())),
         );
-        means_the_same_with_blanks(
+        is_the_same_with_blanks(
             &json!({"type": "akamai_siem", "attackData": attack_data, "geo": {"city": "x", "asn": "1"}}),
         );
     }
@@ -195,7 +201,7 @@ fn members_that_need_no_change_keep_to_the_limits() {
     let long: Vec<String> = (0..40).map(|n| format!("{n}{}", "y".repeat(31_000))).collect();
     let many: serde_json::Map<String, Value> =
         long.iter().enumerate().map(|(n, v)| (format!("k{n}"), json!(v))).collect();
-    means_the_same_with_blanks(&json!({"attackData": many, "geo": {"country": "US", "city": "x"}}));
+    is_the_same_with_blanks(&json!({"attackData": many, "geo": {"country": "US", "city": "x"}}));
 }
 
 #[test]
@@ -221,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_means_the_same_with_blanks(
+    fn a_line_is_the_same_with_blanks(
         kind in 0_u64..14,
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), 0_u8..4, "[ -~é\r\n]{0,20}|(%[0-9a-f]{2}|[a-z;:=%]){0,80}"), 0..6),
     ) {
@@ -238,7 +244,7 @@ proptest! {
                 _ => { members.insert(text.clone(), text.into()); }
             }
         }
-        means_the_same_with_blanks(&event);
+        is_the_same_with_blanks(&event);
     }
 
     #[test]

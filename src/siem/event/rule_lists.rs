@@ -32,28 +32,6 @@ pub(super) struct RuleLists {
     decoder: PercentDecoder,
 }
 
-/// An item of a list that is being read as it is encoded.
-#[derive(Clone, Copy, Default)]
-struct TidyItem {
-    /// Where it begins.
-    start: usize,
-    /// How many `%3d` it has.
-    padding: usize,
-    /// Where the last of them ends.
-    padded_to: usize,
-}
-
-impl TidyItem {
-    /// Takes the `%3d` at `at`; false if there should be none.
-    #[inline(always)]
-    fn pad(&mut self, at: usize) -> bool {
-        let is_next = self.padding == 0 || self.padded_to == at;
-        self.padding += 1;
-        self.padded_to = at + ESCAPE_BYTES;
-        is_next && self.padding <= 2
-    }
-}
-
 /// What one triggered rule says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rule<'a> {
@@ -89,50 +67,45 @@ impl RuleLists {
     /// Reads a list spelled as Akamai spells it, with no escapes but `%3d` and `%3b`, without decoding them first; false if
     /// it is another one.
     fn read_tidy(&mut self, encoded: &[u8]) -> bool {
-        let mut item = TidyItem::default();
+        let (mut start, mut padding) = (0, 0);
         for at in Marks::<Percent>::from(encoded, 0, ()) {
-            let is_tidy = match encoded.get(at + 1..at + ESCAPE_BYTES) {
-                Some([b'3', b'd' | b'D']) => item.pad(at),
-                Some([b'3', b'b' | b'B']) => {
-                    let ended = item;
-                    item = TidyItem { start: at + ESCAPE_BYTES, ..TidyItem::default() };
-                    self.read_tidy_item(encoded, ended, at)
+            match encoded.get(at + 1..at + ESCAPE_BYTES) {
+                Some([b'3', b'd' | b'D']) => padding += 1,
+                Some([b'3', b'b' | b'B']) if self.read_tidy_item(&encoded[start..at], padding) => {
+                    (start, padding) = (at + ESCAPE_BYTES, 0);
                 }
-                _ => false,
-            };
-            if !is_tidy {
-                return false;
+                _ => return false,
             }
         }
-        self.read_tidy_item(encoded, item, encoded.len())
+        self.read_tidy_item(&encoded[start..], padding)
     }
 
-    /// Reads the item that ends at `end`; false if it is not base64 with its padding.
+    /// Reads an item that holds so many `%3d`; false if it is not base64, which has them at its end.
     #[inline]
-    fn read_tidy_item(&mut self, encoded: &[u8], item: TidyItem, end: usize) -> bool {
+    fn read_tidy_item(&mut self, item: &[u8], padding: usize) -> bool {
+        // One that stands elsewhere is left among the digits and is none.
+        self.read_digits(&item[..item.len() - ESCAPE_BYTES * padding], padding)
+    }
+
+    /// Reads the item of these digits and so many `=`; false if it is not base64 as it should be.
+    #[inline]
+    fn read_digits(&mut self, digits: &[u8], padding: usize) -> bool {
         let start = self.text_end;
-        let digits = &encoded[item.start..end - ESCAPE_BYTES * item.padding];
-        match quads::decode(digits, item.padding, &mut self.text[start..]) {
-            Some(length) if item.padding == 0 || item.padded_to == end => {
-                self.text_end = start + length;
-                self.items.push((start, self.text_end));
-                true
-            }
-            _ => false,
-        }
+        let Some(length) = quads::decode(digits, padding, &mut self.text[start..]) else { return false };
+        self.text_end = start + length;
+        self.items.push((start, self.text_end));
+        true
     }
 
     /// Reads a list of any other spelling: one in which `+` and `/` are encoded, mostly.
     fn read_untidy(&mut self, encoded: Text<'_>) {
         let mut decoder = std::mem::take(&mut self.decoder);
         for item in decoder.decode(encoded).bytes.split(|&byte| byte == b';') {
-            let start = self.text_end;
             let padding = item.iter().rev().take_while(|&&byte| byte == b'=').count();
-            if let Some(length) = quads::decode(&item[..item.len() - padding], padding, &mut self.text[start..]) {
-                self.text_end = start + length;
-                self.items.push((start, self.text_end));
+            if self.read_digits(&item[..item.len() - padding], padding) {
                 continue;
             }
+            let start = self.text_end;
             self.append(|text| {
                 if BASE64.decode_vec(item, text).is_err() {
                     text.truncate(start);
