@@ -148,4 +148,21 @@ mod tests {
             assert_eq!(slots.find(&LIST, other.as_bytes()), None, "{other}");
         }
     }
+
+    #[test]
+    fn names_that_share_a_slot_are_told_apart() {
+        let slots = Slots::of(&LIST);
+        let name = "slowPostAction";
+        let slot = |name: &str| Spelling::of(name.as_bytes()).slot(slots.factor);
+        let (mut other_beginnings, mut other_ends) = (0, 0);
+        for number in 0..1_000 {
+            let other_beginning = format!("{number:06}{}", &name[6..]);
+            let other_end = format!("{}{number:06}", &name[..8]);
+            for (other, count) in [(other_beginning, &mut other_beginnings), (other_end, &mut other_ends)] {
+                *count += usize::from(slot(&other) == slot(name));
+                assert_eq!(slots.find(&LIST, other.as_bytes()), None, "{other}");
+            }
+        }
+        assert!(other_beginnings > 0 && other_ends > 0, "{other_beginnings} {other_ends}");
+    }
 }
