@@ -150,6 +150,18 @@ fn what_is_too_large_is_cut_and_named() {
     }
 }
 
+#[test]
+fn a_long_name_in_a_line_that_must_be_cut_stops_nothing() {
+    let sample = include_str!("../data/siem/openapi/siem-event-200.ndjson").lines().next().unwrap();
+    let mut event: Value = serde_json::from_str(sample).unwrap();
+    event["custom"] = json!({"n".repeat(53): "v".repeat(400)});
+    decode(event.to_string().as_bytes(), 2_200);
+    let many: serde_json::Map<String, Value> =
+        (0..230).map(|n| (format!("{n:03}{}", "n".repeat(239)), json!("v".repeat(400)))).collect();
+    event["custom"] = many.into();
+    decode(event.to_string().as_bytes(), 65_000);
+}
+
 /// The event with these texts for the comma and the colon.
 fn spelled(event: &Value, comma: &str, colon: &str) -> String {
     match event {

@@ -29,10 +29,10 @@ const DEPTH_MAX: usize = 32;
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Names listed in `akamai.truncated`.
-const NAMES_NOTED_MAX: usize = 32;
+pub(super) const NAMES_NOTED_MAX: usize = 32;
 
 /// Characters of a name listed in `akamai.truncated`.
-const NAME_NOTED_CHARS_MAX: usize = 64;
+pub(super) const NAME_NOTED_CHARS_MAX: usize = 64;
 
 /// The name of a member.
 #[derive(Clone, Copy, Debug)]

@@ -3,22 +3,30 @@
 
 use serde_json::{Map, Value};
 
+use super::emit::{NAME_NOTED_CHARS_MAX, NAMES_NOTED_MAX};
 use crate::siem::text::{Place, write_text};
 
 /// Bytes that every text keeps while there are others to cut.
 const TEXT_BYTES_KEPT: usize = 48;
+
+/// Rounds of cutting. Each ends below the length or cuts what was too much; only the names of what was cut, which are
+/// bounded, make the line longer again. Two or three are enough for what was seen.
+const ROUNDS_MAX: usize = 16;
+
+/// The share of the line that the names of what was cut may take: one byte in so many.
+const NAMES_SHARE: usize = 8;
 
 /// Members that are never left out, although their text may be cut: what rules and bursts are made of.
 const KEPT: &[&[&str]] = &[
     &["type"],
     &["srcip"],
     &["akamai"],
+    &["akamai", "source"],
     &["akamai", "event_id"],
     &["akamai", "verdict"],
     &["akamai", "category"],
     &["akamai", "attack_group"],
     &["akamai", "burst"],
-    &["akamai", "truncated"],
 ];
 
 /// Cuts `line` (one JSON object) down to `line_bytes_max`, largest values first, until it fits.
@@ -27,18 +35,37 @@ pub(super) fn fit(line: &[u8], line_bytes_max: usize) -> Vec<u8> {
         // Cannot happen: we wrote the line. A copy that is too long beats a lost event.
         return line.to_vec();
     };
+    // They stand outside the event meanwhile: what is cut there would add a name, and be cut again, without an end.
     let mut names = take_names(&mut event);
-    // Room for the names of what is cut, which grow the line again.
-    let names_bytes_max = line_bytes_max / 8;
-    loop {
-        let rendered = render(&mut event, &names, names_bytes_max);
+    fit_in_rounds(&mut event, &mut names, line_bytes_max).unwrap_or_else(|| {
+        keep_the_least(&mut event);
+        render(&event, &[], 0)
+    })
+}
+
+/// The line once it fits; none where it does not after [`ROUNDS_MAX`] rounds.
+fn fit_in_rounds(event: &mut Map<String, Value>, names: &mut Vec<String>, line_bytes_max: usize) -> Option<Vec<u8>> {
+    for _ in 0..ROUNDS_MAX {
+        let rendered = render(event, names, line_bytes_max / NAMES_SHARE);
         if rendered.len() <= line_bytes_max {
-            return rendered;
+            return Some(rendered);
         }
         let excess = rendered.len() - line_bytes_max;
-        if !cut_texts(&mut event, excess, &mut names) && !cut_largest_member(&mut event, &mut names) {
-            return rendered;
+        if !cut_texts(event, excess, names) {
+            cut_members(event, excess, names);
         }
+    }
+    None
+}
+
+/// Leaves nothing but what is always kept, each text cut short: far less than the shortest limit of a line.
+fn keep_the_least(event: &mut Map<String, Value>) {
+    event.retain(|key, _| KEPT.contains(&&[key.as_str()][..]));
+    for (key, value) in event.iter_mut() {
+        if let Some(members) = value.as_object_mut() {
+            members.retain(|inner, value| KEPT.contains(&&[key.as_str(), inner][..]) && value.is_string());
+        }
+        each_text(value, &mut String::new(), &mut |_, text| cut_text(text, TEXT_BYTES_KEPT));
     }
 }
 
@@ -51,21 +78,27 @@ fn take_names(event: &mut Map<String, Value>) -> Vec<String> {
         .map_or_else(Vec::new, |names| names.iter().filter_map(Value::as_str).map(String::from).collect())
 }
 
-fn render(event: &mut Map<String, Value>, names: &[String], names_bytes_max: usize) -> Vec<u8> {
-    let mut bytes = 0;
-    let shown: Vec<Value> = names
-        .iter()
-        .take_while(|name| {
-            bytes += escaped_length(name) + 3;
-            bytes <= names_bytes_max
-        })
-        .map(|name| Value::from(name.as_str()))
-        .collect();
-    if let Some(akamai) = event.get_mut("akamai").and_then(Value::as_object_mut) {
-        akamai.insert("truncated".into(), shown.into());
-    }
+/// The line, with the first of the `names` as `akamai.truncated`, at its end.
+fn render(event: &Map<String, Value>, names: &[String], names_bytes_max: usize) -> Vec<u8> {
     let mut out = Vec::new();
     write_object(event, &mut out);
+    let mut bytes = 0;
+    let shown = names.iter().take_while(|name| {
+        bytes += escaped_length(name) + 3;
+        bytes <= names_bytes_max
+    });
+    // Every line of ours ends with the `akamai` object, and that is never empty.
+    if out.ends_with(b"}}") && !names.is_empty() {
+        out.truncate(out.len() - 2);
+        out.extend_from_slice(b",\"truncated\":[");
+        for (index, name) in shown.enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_text(&mut out, name.as_str().into(), Place::Item);
+        }
+        out.extend_from_slice(b"]}}");
+    }
     out
 }
 
@@ -141,41 +174,63 @@ fn common_length(lengths: &[usize], excess: usize) -> Option<usize> {
     None
 }
 
-/// Leaves out the largest member of the line or of one of its objects; an array loses the second half of its items.
-fn cut_largest_member(event: &mut Map<String, Value>, names: &mut Vec<String>) -> bool {
-    let mut largest: (usize, Vec<String>) = (0, Vec::new());
+/// Leaves out the largest members of the line and of its objects until `excess` bytes are gone; of an array only the last
+/// items, if that is enough.
+fn cut_members(event: &mut Map<String, Value>, mut excess: usize, names: &mut Vec<String>) {
+    let mut members: Vec<(usize, String, Option<String>)> = Vec::new();
     for (key, value) in event.iter() {
-        let mut consider = |path: &[&str], value: &Value| {
-            let size = value.to_string().len();
-            if size > largest.0 && !KEPT.contains(&path) {
-                largest = (size, path.iter().map(ToString::to_string).collect());
+        match value.as_object().filter(|inner| !inner.is_empty()) {
+            Some(inner) => {
+                let kept = |name: &str| KEPT.contains(&&[key.as_str(), name][..]);
+                let sized = inner.iter().filter(|(name, _)| !kept(name));
+                members.extend(sized.map(|(name, value)| (written_length(value), key.clone(), Some(name.clone()))));
+            }
+            None if KEPT.contains(&&[key.as_str()][..]) => {}
+            None => members.push((written_length(value), key.clone(), None)),
+        }
+    }
+    members.sort_by(|one, other| other.0.cmp(&one.0));
+    for (size, key, inner) in members {
+        if excess == 0 {
+            return;
+        }
+        let (object, name) = match &inner {
+            Some(inner) => (event.get_mut(&key).and_then(Value::as_object_mut), inner),
+            None => (Some(&mut *event), &key),
+        };
+        let Some(object) = object else { continue };
+        let gone = match object.get_mut(name).and_then(Value::as_array_mut) {
+            Some(items) if items.len() > 1 => drop_last_items(items, excess),
+            _ => {
+                object.shift_remove(name);
+                size
             }
         };
-        match value.as_object().filter(|members| !members.is_empty()) {
-            Some(members) => members.iter().for_each(|(inner, value)| consider(&[key, inner], value)),
-            None => consider(&[key], value),
-        }
+        excess = excess.saturating_sub(gone);
+        note(names, &inner.map_or(key.clone(), |inner| format!("{key}.{inner}")));
     }
-    let (_, path) = largest;
-    let Some((last, parents)) = path.split_last() else { return false };
-    let members = match parents.first() {
-        Some(parent) => event.get_mut(parent).and_then(Value::as_object_mut),
-        None => Some(event),
-    };
-    let Some(members) = members else { return false };
-    match members.get_mut(last) {
-        Some(Value::Array(items)) if items.len() > 1 => items.truncate(items.len() / 2),
-        _ => {
-            members.shift_remove(last);
-        }
-    }
-    note(names, &path.join("."));
-    true
 }
 
+/// Drops items from the end until `excess` bytes are gone or one is left; returns how many bytes went.
+fn drop_last_items(items: &mut Vec<Value>, excess: usize) -> usize {
+    let mut gone = 0;
+    while gone < excess && items.len() > 1 {
+        gone += items.pop().map_or(0, |item| written_length(&item) + 1);
+    }
+    gone
+}
+
+fn written_length(value: &Value) -> usize {
+    let mut out = Vec::new();
+    write_value(value, &mut out);
+    out.len()
+}
+
+/// As many and as long as those that [`super::emit`] notes.
 fn note(names: &mut Vec<String>, path: &str) {
-    if !names.iter().any(|name| name == path) {
-        names.push(path.to_owned());
+    let name: String = path.chars().take(NAME_NOTED_CHARS_MAX).collect();
+    if names.len() < NAMES_NOTED_MAX && !names.contains(&name) {
+        names.push(name);
     }
 }
 
@@ -225,7 +280,9 @@ fn cut_text(text: &mut String, length_max: usize) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+    use std::iter;
 
     fn check(event: &Value, line_bytes_max: usize) -> Value {
         let line = fit(event.to_string().as_bytes(), line_bytes_max);
@@ -268,5 +325,48 @@ mod tests {
     fn names_already_noted_stay() {
         let event = json!({"a": "x".repeat(9000), "akamai": {"event_id": "0", "truncated": ["url"]}});
         assert_eq!(check(&event, 1500)["akamai"]["truncated"], json!(["url", "a"]));
+    }
+
+    /// An event of objects, lists and texts with names and values of these lengths.
+    fn event(count: usize, name_bytes: usize, value_bytes: usize, letter: char) -> Map<String, Value> {
+        let mut event = Map::new();
+        for index in 0..count {
+            let name = format!("{index}{}", letter.to_string().repeat(name_bytes / letter.len_utf8()));
+            let value: String = iter::repeat_n(letter, value_bytes / letter.len_utf8()).collect();
+            let value = match index % 5 {
+                0 => json!(vec![value; index % 30]),
+                1 => json!({name.clone(): {name.clone(): value}}),
+                _ => json!(value),
+            };
+            let object = event.entry(["attackData", "custom", "new"][index % 3]).or_insert_with(|| json!({}));
+            object.as_object_mut().unwrap().insert(name, value);
+        }
+        let akamai = json!({"source": "s".repeat(300), "event_id": "0", "verdict": "detected", "extra": event.clone()});
+        event.insert("akamai".into(), akamai);
+        event
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_line_fits_after_a_few_rounds(
+            count in 1_usize..240,
+            name_bytes in 1_usize..256,
+            value_bytes in 0_usize..800,
+            letter in "[aé\"€]",
+            known in proptest::collection::vec("[a-z.]{1,90}", 0..40),
+            line_bytes_max in 1_024_usize..=65_513,
+        ) {
+            let mut event = event(count, name_bytes, value_bytes, letter.chars().next().unwrap());
+            let rendered = fit_in_rounds(&mut event.clone(), &mut known.clone(), line_bytes_max);
+            prop_assert!(rendered.is_some_and(|line| line.len() <= line_bytes_max));
+            event["akamai"]["truncated"] = known.into();
+            let fitted = fit(Value::from(event.clone()).to_string().as_bytes(), line_bytes_max);
+            prop_assert!(fitted.len() <= line_bytes_max);
+            let fitted: Value = serde_json::from_slice(&fitted).unwrap();
+            prop_assert_eq!(&fitted["akamai"]["verdict"], "detected");
+            keep_the_least(&mut event);
+            prop_assert!(render(&event, &[], 0).len() < 1_024);
+        }
     }
 }
