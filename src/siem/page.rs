@@ -65,7 +65,8 @@ impl Context {
         self.total.map_or(0, |total| total.saturating_sub(received))
     }
 
-    /// The context if `line` is one: a JSON object with an `offset` that is a string and without the objects of an event.
+    /// The context if `line` is one: a JSON object with an `offset` that is a string, without the `type` and the objects of an
+    /// event.
     pub fn parse(line: &[u8]) -> Option<Self> {
         if line.starts_with(EVENT_START)
             || line.len() > CONTEXT_LINE_BYTES_MAX
@@ -74,7 +75,7 @@ impl Context {
             return None;
         }
         let object = serde_json::from_slice::<Value>(line).ok()?;
-        if object.get("attackData").is_some() || object.get("httpMessage").is_some() {
+        if ["type", "attackData", "httpMessage"].iter().any(|name| object.get(name).is_some()) {
             return None;
         }
         let count = |name: &str| {
@@ -127,38 +128,30 @@ impl<R: Read> PageReader<R> {
     fn next_span(&mut self) -> io::Result<Option<(usize, usize, bool)>> {
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[self.searched..self.end]) {
-                let span = (self.start, self.searched + at, true);
-                self.start = span.1 + 1;
+                let (start, end) = (self.start, self.searched + at);
+                self.start = end + 1;
                 self.searched = self.start;
-                return Ok(Some(span));
+                return Ok(Some((start, end.min(start + ANSWER_LINE_BYTES_MAX), true)));
             }
             self.searched = self.end;
             if self.ended {
-                let span = (self.start, self.end, false);
-                self.start = self.end;
-                return Ok((span.0 < span.1).then_some(span));
+                let (start, end) = (self.start, self.end);
+                self.start = end;
+                return Ok((start < end).then_some((start, end.min(start + ANSWER_LINE_BYTES_MAX), false)));
             }
             if self.end - self.start >= ANSWER_LINE_BYTES_MAX {
-                let span = (self.start, self.start + ANSWER_LINE_BYTES_MAX, true);
+                self.move_to_the_front();
                 self.pass_over_rest_of_line()?;
-                return Ok(Some(span));
+                return Ok(Some((0, ANSWER_LINE_BYTES_MAX, true)));
             }
             self.fill()?;
         }
     }
 
-    /// Reads more behind what is unread, making room first.
+    /// Reads more behind what is unread.
     fn fill(&mut self) -> io::Result<()> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.searched -= self.start;
-            self.start = 0;
-        }
-        if self.buffer.len() - self.end < READ_BYTES {
-            self.buffer.resize((self.buffer.len() * 2).min(ANSWER_LINE_BYTES_MAX + 2 * READ_BYTES), 0);
-        }
-        let read = read_some(&mut self.reader, &mut self.buffer[self.end..])?;
+        self.move_to_the_front();
+        let read = self.read_behind(self.end)?;
         self.end += read;
         self.ended = read == 0;
         Ok(())
@@ -167,20 +160,42 @@ impl<R: Read> PageReader<R> {
     /// Behind an over-long line, whose beginning stays in the buffer: reads on up to the line end, keeping nothing of it.
     fn pass_over_rest_of_line(&mut self) -> io::Result<()> {
         let kept = self.start + ANSWER_LINE_BYTES_MAX;
-        self.end = self.end.max(kept);
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[kept..self.end]) {
                 self.start = kept + at + 1;
                 self.searched = self.start;
                 return Ok(());
             }
-            let read = read_some(&mut self.reader, &mut self.buffer[kept..])?;
+            let read = self.read_behind(kept)?;
             self.end = kept + read;
             if read == 0 {
                 self.ended = true;
                 self.start = self.end;
                 self.searched = self.end;
                 return Ok(());
+            }
+        }
+    }
+
+    fn move_to_the_front(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.searched -= self.start;
+            self.start = 0;
+        }
+    }
+
+    /// Reads some bytes to `at` in the buffer; 0 means the end of the answer, since there always is room.
+    fn read_behind(&mut self, at: usize) -> io::Result<usize> {
+        if self.buffer.len() < at + READ_BYTES {
+            let length = (self.buffer.len() * 2).min(ANSWER_LINE_BYTES_MAX).max(at + READ_BYTES);
+            self.buffer.resize(length, 0);
+        }
+        loop {
+            match self.reader.read(&mut self.buffer[at..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
             }
         }
     }
@@ -197,15 +212,6 @@ fn classify(line: &[u8], terminated: bool) -> PageLine<'_> {
     }
 }
 
-fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match reader.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
@@ -217,6 +223,7 @@ mod tests {
 
     impl Read for Pieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            assert!(!buffer.is_empty(), "nothing can be read into no room");
             let size = self.1[self.2 % self.1.len()].min(self.0.len()).min(buffer.len());
             self.2 += 1;
             buffer[..size].copy_from_slice(&self.0[..size]);
@@ -250,6 +257,7 @@ mod tests {
             (r#"{"total":3,"offset":"x","limit":null}"#, context("x", Some(3), None)),
             (r#"{"type":"akamai_siem","attackData":{},"offset":"x","total":1}"#, None),
             (r#"{"httpMessage":null,"offset":"x"}"#, None),
+            (r#"{"type":"akamai_siem","offset":"x"}"#, None),
             (r#"{"offset":7}"#, None),
             (r#"["offset"]"#, None),
             (r#"{"total":1}"#, None),
@@ -266,13 +274,31 @@ mod tests {
         assert_eq!(lines(body.as_bytes(), vec![1]), ["{\"a\":\"\u{2028}\u{85}\"}", "x\rx", "expired", "context o"]);
     }
 
+    /// Whatever the state of the buffer when a line passes the bound: it is cut there, or ends there, and what follows is whole.
     #[test]
-    fn a_line_beyond_the_limit_is_cut_and_the_next_one_is_whole() {
-        let mut body = vec![b'x'; ANSWER_LINE_BYTES_MAX + 3 * READ_BYTES];
-        body.extend_from_slice(b"\nnext\nlast");
-        let lines = lines(&body, vec![READ_BYTES - 7]);
-        assert_eq!(lines.len(), 3);
-        assert_eq!((lines[0].len(), &*lines[1], &*lines[2]), (ANSWER_LINE_BYTES_MAX, "next", "last"));
+    fn a_line_around_the_limit_takes_no_other_with_it() {
+        const MAX: usize = ANSWER_LINE_BYTES_MAX;
+        for before in [0, 9, READ_BYTES] {
+            for length in [MAX - 1, MAX, MAX + 1, MAX + READ_BYTES, MAX + 3 * READ_BYTES + 5] {
+                let mut body = vec![b'b'; before];
+                body.push(b'\n');
+                body.extend(std::iter::repeat_n(b'x', length));
+                body.extend_from_slice(b"\nnext\n{\"offset\":\"o\"}");
+                for sizes in [
+                    vec![usize::MAX],
+                    vec![MAX],
+                    vec![READ_BYTES - 7],
+                    vec![before + 1, MAX],
+                    vec![before + 1 + MAX, 1, 6, 3],
+                ] {
+                    let lines = lines(&body, sizes.clone());
+                    let lengths: Vec<usize> = lines.iter().map(String::len).collect();
+                    let expected = [before, length.min(MAX), 4, 9];
+                    assert_eq!(lengths, expected[usize::from(before == 0)..], "{before} {length} {sizes:?}");
+                    assert_eq!(lines[lines.len() - 2..], ["next", "context o"]);
+                }
+            }
+        }
     }
 
     #[test]
