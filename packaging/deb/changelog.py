@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes CHANGELOG.md's newest section in Debian's format to stdout: changelog.py MAINTAINER SECONDS (of the commit)."""
+"""Writes CHANGELOG.md's newest version, with what is unreleased, in Debian's format to stdout: changelog.py MAINTAINER SECONDS (of the commit)."""
 import email.utils
 import pathlib
 import sys
@@ -7,8 +7,10 @@ import textwrap
 
 
 def main(maintainer, seconds):
-    section = pathlib.Path("CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1]
+    text = pathlib.Path("CHANGELOG.md").read_text(encoding="utf-8").replace("\n## Unreleased\n", "\n", 1)
+    unreleased, section = text.split("\n## ")[:2]
     heading, _, body = section.partition("\n")
+    body = "".join(unreleased.partition("\n- ")[1:]) + "\n" + body
     items = [" ".join(item.split()) for item in ("\n" + body).split("\n- ")[1:]]
     print(f"wazuh-akamai ({heading.split()[0]}-1) unstable; urgency=medium\n")
     for item in items:

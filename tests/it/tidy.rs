@@ -93,8 +93,9 @@ fn the_readme_lists_every_key_and_exit_code() {
 }
 
 #[test]
-fn the_changelog_begins_with_this_version() {
+fn the_changelog_begins_with_what_is_new_and_this_version() {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
-    let first = changelog.lines().find(|line| line.starts_with("## ")).unwrap();
+    let mut sections = changelog.lines().filter(|line| line.starts_with("## ") && *line != "## Unreleased");
+    let first = sections.next().unwrap();
     assert!(first.starts_with(concat!("## ", env!("CARGO_PKG_VERSION"))), "{first}");
 }

@@ -1,6 +1,8 @@
 //! Fits a finished line into its length: cuts the largest values and says so in `akamai.truncated`. Never changes a line
 //! that fits; never makes one that is not JSON.
 
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value};
 
 use super::emit::{NAME_NOTED_CHARS_MAX, NAMES_NOTED_MAX};
@@ -189,7 +191,7 @@ fn cut_members(event: &mut Map<String, Value>, mut excess: usize, names: &mut Ve
             None => members.push((written_length(value), key.clone(), None)),
         }
     }
-    members.sort_by(|one, other| other.0.cmp(&one.0));
+    members.sort_by_key(|(size, ..)| Reverse(*size));
     for (size, key, inner) in members {
         if excess == 0 {
             return;
