@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ureq::http::header::{AUTHORIZATION, DATE, LOCATION, RETRY_AFTER};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Proxy, ProxyProtocol};
+use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
 
 use crate::secret::Secret;
 
@@ -70,6 +70,14 @@ pub enum TransportError {
         /// What failed.
         reason: String,
     },
+    /// The host took the request and did not answer in time.
+    #[error("{host} does not answer: {reason}")]
+    Silent {
+        /// Host and port.
+        host: String,
+        /// How long it had, or for what.
+        reason: String,
+    },
 }
 
 impl fmt::Debug for Answer {
@@ -123,9 +131,16 @@ impl Transport {
         let url = format!("{scheme_and_authority}{target}");
         let request = self.agent.get(&url).header(AUTHORIZATION, authorization);
         let sent = request.config().timeout_global(Some(answer_time)).build().call();
-        let response = sent.map_err(|error| TransportError::Unreachable {
-            host: scheme_and_authority.split_once("://").map_or(scheme_and_authority, |(_, host)| host).to_owned(),
-            reason: reason(&error),
+        let response = sent.map_err(|error| {
+            let host = scheme_and_authority.split_once("://").map_or(scheme_and_authority, |(_, host)| host).to_owned();
+            let reason = reason(&error);
+            match error {
+                ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+                    TransportError::Unreachable { host, reason }
+                }
+                ureq::Error::Timeout(_) => TransportError::Silent { host, reason },
+                _ => TransportError::Unreachable { host, reason },
+            }
         })?;
         let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         Ok(Answer {

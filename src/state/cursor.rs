@@ -43,6 +43,12 @@ pub struct Cursor {
     pub segment: u64,
     /// Events to ask for.
     pub limit: u32,
+    /// The limit that failed last, until a larger one has worked.
+    #[serde(default)]
+    pub limit_failed: Option<u32>,
+    /// Events that the last answer lacked by its own count.
+    #[serde(default)]
+    pub shortfall: Option<u64>,
     /// The next page may hold lines that have come before: those are left out.
     pub skip_seen: bool,
     /// How many of the ids seen belong to what came before `position`.

@@ -381,6 +381,8 @@ mod tests {
             caught_up_s: 1,
             segment,
             limit: 10,
+            limit_failed: None,
+            shortfall: None,
             skip_seen: false,
             seen: SeenMark::default(),
             bursts: 0,

@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use serde_json::json;
 
 use super::signature::{self, Refusal};
-use super::{NEWEST_S, RETENTION_S, Seen, State, now, samples};
+use super::{Habits, NEWEST_S, RETENTION_S, Seen, State, now, samples};
 
 /// How the context line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,21 @@ impl Body for Pieces {
     }
 }
 
+/// How long an answer lets wait; none for ever.
+pub(super) fn pause(habits: &Habits, request: &Request<Incoming>) -> Option<Duration> {
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    match habits.events_per_s_before_first_byte {
+        _ if habits.hangs => None,
+        Some(events_per_s) => Some(Duration::from_secs_f64(limit_of(target) as f64 / events_per_s as f64)),
+        None => Some(Duration::ZERO),
+    }
+}
+
+/// The limit that a request asks for.
+fn limit_of(target: &str) -> u64 {
+    target.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit=")?.parse().ok()).unwrap_or(10_000)
+}
+
 /// The answer; none to end the connection without one.
 pub(super) fn answer(state: &mut State, request: &Request<Incoming>, address: SocketAddr) -> Option<Response<Pieces>> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -150,13 +165,27 @@ fn checked(
         }
         _ => {}
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    match path.strip_prefix("/siem/v1/configs/") {
-        Some(ids) if ids.replace("%3B", ";").replace("%3b", ";") == state.settings.config_ids => {}
-        Some(_) => return Err(refusal(403, "siem/v1/unauthorized", "The user may not read this configuration")),
-        None => return Err(refusal(404, "siem/v1/not-found", "There is no such object")),
+    if let Some(kind) = state.habits.portal {
+        let body = whole(b"<!doctype html>\n<html>\n<body>Please log in</body>\n</html>\n".to_vec());
+        return Ok(head(clock, 200).header("content-type", kind).body(body).unwrap());
     }
-    let page = select(state, query, clock)
+    if state.habits.limit_served.is_some_and(|limit| limit_of(target) > limit) {
+        return Err(refusal(503, "siem/v1/service-unavailable", "Too much to do"));
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let Some(ids) = path.strip_prefix("/siem/v1/configs/") else {
+        return Err(refusal(404, "siem/v1/not-found", "There is no such object"));
+    };
+    let ids = ids.replace("%3B", ";").replace("%3b", ";");
+    if let Some((refused, status)) = &state.habits.refused
+        && ids.split(';').any(|id| id == refused)
+    {
+        return Err(refusal(*status, "siem/v1/unauthorized", "The user may not read this configuration"));
+    }
+    if !ids.split(';').all(|id| state.settings.config_ids.split(';').any(|known| known == id)) {
+        return Err(refusal(403, "siem/v1/unauthorized", "The user may not read this configuration"));
+    }
+    let page = select(state, query, &ids, clock)
         .map_err(|(status, kind)| refusal(status, kind, "The parameters are not accepted"))?;
     let gzip =
         request.headers().get("accept-encoding").is_some_and(|value| value.to_str().unwrap_or("").contains("gzip"));
@@ -172,7 +201,7 @@ struct Page {
     full: bool,
 }
 
-fn select(state: &mut State, query: &str, clock: i64) -> Result<Page, (u16, &'static str)> {
+fn select(state: &mut State, query: &str, config_ids: &str, clock: i64) -> Result<Page, (u16, &'static str)> {
     const MISSING: (u16, &str) = (400, "siem/v1/missing-parameters");
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str| value(name).map(|text| text.parse::<i64>().map_err(|_| MISSING)).transpose();
@@ -185,7 +214,7 @@ fn select(state: &mut State, query: &str, clock: i64) -> Result<Page, (u16, &'st
     let (first, last) = match (value("offset"), number("from")?) {
         (Some(_), Some(_)) | (None, None) => return Err(MISSING),
         (Some("NULL"), None) => (0, newest),
-        (Some(offset), None) => (position(offset, &state.settings.config_ids, state, clock)?, newest),
+        (Some(offset), None) => (position(offset, config_ids, state, clock)?, newest),
         (None, Some(from)) => {
             let to = number("to")?.unwrap_or(newest);
             if from > to || to > newest + 1 || from < clock - RETENTION_S - 60 {
@@ -199,7 +228,7 @@ fn select(state: &mut State, query: &str, clock: i64) -> Result<Page, (u16, &'st
         // One page holds them all: behind an offset there is nothing more.
         let count = if value("offset").is_some() { 0 } else { bulk };
         let lines = Box::new((0..count).map(move |number| samples::line(number, clock - 60)));
-        return Ok(Page { lines, count, offset: offset(state, 0, clock), limit, full: count >= limit });
+        return Ok(Page { lines, count, offset: offset(state, 0, config_ids, clock), limit, full: count >= limit });
     }
     let lines: Vec<String> = state.events[first..]
         .iter()
@@ -208,14 +237,14 @@ fn select(state: &mut State, query: &str, clock: i64) -> Result<Page, (u16, &'st
         .map(|(_, line)| line.clone())
         .collect();
     let (count, next) = (lines.len() as u64, first + lines.len());
-    let offset = offset(state, next, clock);
+    let offset = offset(state, next, config_ids, clock);
     Ok(Page { lines: Box::new(lines.into_iter()), count, offset, limit, full: count >= limit })
 }
 
 /// A new offset that points behind so many events.
-fn offset(state: &mut State, next: usize, clock: i64) -> String {
+fn offset(state: &mut State, next: usize, config_ids: &str, clock: i64) -> String {
     state.offsets += 1;
-    let token = format!("{next}|{clock}|{}|{}", state.offsets, state.settings.config_ids);
+    let token = format!("{next}|{clock}|{}|{config_ids}", state.offsets);
     format!("7{next:x};{}", URL_SAFE_NO_PAD.encode(token))
 }
 
@@ -232,7 +261,7 @@ fn position(offset: &str, config_ids: &str, state: &State, clock: i64) -> Result
     match read() {
         None => Err((400, "siem/v1/missing-parameters")),
         Some((_, made, number)) if made < clock - RETENTION_S || number <= state.expired => {
-            Err((416, "siem/v1/offset-too-old"))
+            Err((state.habits.expired_status.unwrap_or(416), "siem/v1/offset-too-old"))
         }
         Some((position, ..)) if position > state.events.len() => Err((400, "siem/v1/missing-parameters")),
         Some((position, ..)) => Ok(position),
@@ -240,7 +269,7 @@ fn position(offset: &str, config_ids: &str, state: &State, clock: i64) -> Result
 }
 
 fn page_answer(state: &State, clock: i64, page: Page, fault: Option<&Fault>, gzip: bool) -> Response<Pieces> {
-    let more = if let Some(Fault::TotalTooHigh(more)) = fault { *more } else { 0 };
+    let more = if let Some(Fault::TotalTooHigh(more)) = fault { *more } else { state.habits.total_too_high };
     let last = match fault {
         Some(Fault::NoContext) => String::new(),
         Some(Fault::BadOffsetTail) => "Bad offset, expired data requested\n".into(),

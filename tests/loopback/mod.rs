@@ -64,6 +64,25 @@ impl Default for Settings {
     }
 }
 
+/// How the server misbehaves for as long as it does.
+#[derive(Clone, Debug, Default)]
+pub struct Habits {
+    /// The first byte comes a second later for every so many events of the limit asked for.
+    pub events_per_s_before_first_byte: Option<u64>,
+    /// 503 where more than so many events are asked for.
+    pub limit_served: Option<u64>,
+    /// The status that an expired offset gets, where it is not 416.
+    pub expired_status: Option<u16>,
+    /// Every context counts so many events more than came.
+    pub total_too_high: u64,
+    /// Nothing is ever answered.
+    pub hangs: bool,
+    /// Every answer is a page of something in between, with status 200 and this type.
+    pub portal: Option<&'static str>,
+    /// Config ids that are refused, alone or among others, with this status.
+    pub refused: Option<(String, u16)>,
+}
+
 /// A request that came.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -82,6 +101,7 @@ struct State {
     /// When each event was stored, and its line; in order.
     events: Vec<(i64, String)>,
     faults: VecDeque<Fault>,
+    habits: Habits,
     seen: Vec<Seen>,
     nonces: HashSet<String>,
     /// Seconds that the server's clock is ahead.
@@ -108,6 +128,7 @@ impl Akamai {
             settings,
             events: Vec::new(),
             faults: VecDeque::new(),
+            habits: Habits::default(),
             seen: Vec::new(),
             nonces: HashSet::new(),
             clock_ahead_s: 0,
@@ -120,8 +141,16 @@ impl Akamai {
                 let state = Arc::clone(&shared);
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
-                        let answer = answer::answer(&mut state.lock().unwrap(), &request, address);
-                        async move { answer.ok_or("the connection is reset") }
+                        let mut state = state.lock().unwrap();
+                        let answer = answer::answer(&mut state, &request, address);
+                        let pause = answer::pause(&state.habits, &request);
+                        async move {
+                            match pause {
+                                Some(pause) => tokio::time::sleep(pause).await,
+                                None => std::future::pending().await,
+                            }
+                            answer.ok_or("the connection is reset")
+                        }
                     });
                     // A broken connection is what some faults are for.
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -149,6 +178,11 @@ impl Akamai {
     /// The next requests fail so, one each.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().faults.extend(faults);
+    }
+
+    /// From now on it misbehaves so.
+    pub fn misbehave(&self, habits: Habits) {
+        self.state.lock().unwrap().habits = habits;
     }
 
     /// Sets the server's clock ahead of the real one.

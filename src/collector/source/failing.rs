@@ -12,15 +12,21 @@ use crate::exit::Exit;
 use crate::files::FileError;
 use crate::retry::{self, Failure, Reaction};
 use crate::siem::query::{RETENTION_MARGIN_S, RETENTION_S};
-use crate::state::cursor::Position;
+use crate::state::cursor::{Cursor, Position};
 use crate::state::health::Condition;
 use crate::transport::TransportError;
+
+/// Near a size that failed each whole page makes the next one larger by this part.
+const SLOWLY: u32 = 8;
 
 impl SourceRun<'_> {
     pub(super) fn ask_failed(&mut self, store: &mut Store, error: &AskError) -> Result<(), FileError> {
         let text = error.to_string();
         self.failed = Some((error.exit(), text.clone()));
-        let failure = failure(error);
+        let failure = match failure(error) {
+            Failure::Refused if self.may_have_expired(error) => Failure::Expired,
+            other => other,
+        };
         match failure {
             Failure::Busy(_) if is_too_many(error) => self.slowed = Some(text.clone()),
             Failure::Refused => self.fare.begin(store, Condition::AuthFailed, &text),
@@ -30,6 +36,10 @@ impl SourceRun<'_> {
             Reaction::Wait(wait) => {
                 log::warn!("source {}: {text}; asking again in {:.1} s", self.source.name, wait.as_secs_f64());
                 self.not_before = Instant::now() + wait;
+                // It may be too much to prepare at once.
+                if is_silent(error) || (is_fault(error) && (self.attempt > 0 || self.fare.health.failures > 0)) {
+                    self.halve_limit(store)?;
+                }
             }
             Reaction::CorrectClock(skew) => {
                 log::warn!("source {}: {text}; going on with Akamai's time", self.source.name);
@@ -95,8 +105,21 @@ impl SourceRun<'_> {
 
     /// The next page is smaller; each whole page makes it larger again.
     pub(super) fn halve_limit(&mut self, store: &Store) -> Result<(), FileError> {
-        self.cursor.limit = (self.cursor.limit / 2).max(LIMIT_MIN.min(self.source.limit));
+        let halved = (self.cursor.limit / 2).max(LIMIT_MIN.min(self.source.limit));
+        if halved < self.cursor.limit {
+            self.cursor.limit_failed = Some(self.cursor.limit);
+            self.cursor.limit = halved;
+        }
         self.save_cursor(store)
+    }
+
+    /// Whether a refusal may mean that the offset has expired, whatever it says: Akamai keeps no longer what lies behind it.
+    fn may_have_expired(&self, error: &AskError) -> bool {
+        let AskError::Refused(refusal) = error else { return false };
+        matches!(self.cursor.position, Position::Offset(_))
+            && self.now() - self.cursor.committed_s > RETENTION_S
+            && matches!(refusal.problem.status, 400..=499)
+            && !matches!(refusal.problem.status, 401 | 403 | 404)
     }
 
     /// An answer that brought nothing new: the same later.
@@ -128,9 +151,23 @@ impl SourceRun<'_> {
     }
 }
 
+/// After a whole page the next may be larger: twice as large, but a size that failed is come up to slowly.
+pub(super) fn raise_limit(cursor: &mut Cursor, limit_max: u32) {
+    let doubled = cursor.limit.saturating_mul(2);
+    cursor.limit = match cursor.limit_failed {
+        Some(failed) if doubled >= failed => {
+            let slowly = cursor.limit.saturating_add((cursor.limit / SLOWLY).max(1));
+            cursor.limit_failed = Some(failed).filter(|failed| slowly < *failed);
+            slowly
+        }
+        _ => doubled,
+    }
+    .min(limit_max);
+}
+
 pub(in crate::collector) fn failure(error: &AskError) -> Failure {
     match error {
-        AskError::Transport(TransportError::Unreachable { .. }) => Failure::Unreachable,
+        AskError::Transport(TransportError::Unreachable { .. } | TransportError::Silent { .. }) => Failure::Unreachable,
         AskError::Refused(refusal) => refused(refusal),
         AskError::Transport(_) | AskError::CaFile(..) | AskError::Nonce(_) => Failure::Refused,
     }
@@ -151,6 +188,14 @@ fn refused(refusal: &Refusal) -> Failure {
 
 fn is_too_many(error: &AskError) -> bool {
     matches!(error, AskError::Refused(refusal) if refusal.problem.status == 429)
+}
+
+fn is_fault(error: &AskError) -> bool {
+    matches!(error, AskError::Refused(refusal) if refusal.problem.status >= 500)
+}
+
+fn is_silent(error: &AskError) -> bool {
+    matches!(error, AskError::Transport(TransportError::Silent { .. }))
 }
 
 /// From 0 to 1.

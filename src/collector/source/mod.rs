@@ -53,8 +53,6 @@ pub(super) struct SourceRun<'a> {
     pub(super) asked: Option<Instant>,
     /// Failures in a row.
     attempt: u32,
-    /// Events that the last answer lacked by its own count.
-    shortfall: Option<u64>,
     /// The offset was given up in this run already.
     recovered: bool,
     /// There is no cursor yet; there will be one as soon as Akamai has answered.
@@ -106,6 +104,8 @@ impl<'a> SourceRun<'a> {
                 caught_up_s: 0,
                 segment: 0,
                 limit: source.limit,
+                limit_failed: None,
+                shortfall: None,
                 skip_seen: false,
                 seen: SeenMark::default(),
                 bursts: 0,
@@ -115,7 +115,6 @@ impl<'a> SourceRun<'a> {
             not_before: Instant::now(),
             asked: None,
             attempt: 0,
-            shortfall: None,
             recovered: false,
             is_fresh: false,
             slowed: None,
@@ -259,13 +258,15 @@ impl<'a> SourceRun<'a> {
         // Nothing whole at the smallest limit: a part is better than nothing for ever, unless a part is held back already.
         let takes_part = at_floor && segment.lines > 0 && !store.spool.holds(&self.cursor_file.key);
         let accept = match &page.end {
-            PageEnd::Whole(_) => lacking == 0 || self.shortfall.is_some_and(|before| before == lacking || at_floor),
+            PageEnd::Whole(_) => {
+                lacking == 0 || self.cursor.shortfall.is_some_and(|before| before == lacking || at_floor)
+            }
             PageEnd::Incomplete(_) => takes_part,
             // Not even the smallest page fits into an empty spool.
             PageEnd::NoRoom => takes_part && store.spool.segments.is_empty(),
             PageEnd::Expired => false,
         };
-        self.shortfall = (lacking > 0).then_some(lacking);
+        self.cursor.shortfall = (lacking > 0).then_some(lacking);
         if accept {
             return self.commit_page(store, segment, page, seen, lacking, asked_s);
         }
@@ -348,7 +349,8 @@ impl<'a> SourceRun<'a> {
     fn advance(&self, cursor: &mut Cursor, context: &Context, received: u64, asked_s: i64) -> Standing {
         let is_full = context.is_full(received, self.cursor.limit);
         cursor.committed_s = asked_s;
-        cursor.limit = cursor.limit.saturating_mul(2).min(self.source.limit);
+        cursor.shortfall = None;
+        failing::raise_limit(cursor, self.source.limit);
         if context.offset.is_empty() && received > 0 {
             // Nothing to go on from: the same once more in the next run, without what has come.
             cursor.skip_seen = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::site::{Site, notices, numbers};
-use crate::loopback::{Fault, Settings, now};
+use crate::loopback::{Fault, Habits, Settings, now};
 
 fn all(numbers: std::ops::Range<u64>) -> Vec<u64> {
     numbers.collect()
@@ -49,9 +49,10 @@ fn answers_that_break_off_are_asked_for_again_and_nothing_comes_twice() {
         let incomplete =
             matches!(fault, Fault::CutAfter(_) | Fault::CutGzip(_) | Fault::NoContext | Fault::TotalTooHigh(_));
         assert_eq!(halved, incomplete, "{fault:?}");
-        // The limit grows back.
+        // The limit grows back, slowly up to the one that failed.
         site.collect().expect(0);
-        assert!(site.akamai.seen()[2].target.ends_with("limit=600000"), "{fault:?}");
+        let limit = if incomplete { "limit=337500" } else { "limit=600000" };
+        assert!(site.akamai.seen()[2].target.ends_with(limit), "{fault:?}");
     }
 }
 
@@ -237,4 +238,73 @@ fn a_slow_answer_is_given_up_in_time() {
     let mut events = ended.events();
     events.extend(drained(&site));
     assert_eq!(numbers(&events), all(0..50));
+}
+
+/// The limits that were asked for.
+fn limits(site: &Site) -> Vec<u32> {
+    let targets = site.akamai.seen().into_iter().map(|seen| seen.target);
+    targets.map(|target| target.rsplit_once("limit=").unwrap().1.parse().unwrap()).collect()
+}
+
+#[test]
+fn where_akamai_needs_long_for_much_less_is_asked_for() {
+    let site = Site::new();
+    site.set_interval(20);
+    site.store(60, 0..50);
+    // 600,000 events would take 24 seconds to begin with, of the 10 that a run has for it.
+    site.akamai.misbehave(Habits { events_per_s_before_first_byte: Some(25_000), ..Habits::default() });
+    let mut got = Vec::new();
+    for _ in 0..4 {
+        got.extend(numbers(&site.collect().events()));
+    }
+    assert_eq!(got, all(0..50), "{:?} {}", limits(&site), site.log());
+    assert_eq!(limits(&site)[..3], [600_000, 300_000, 150_000]);
+}
+
+#[test]
+fn where_akamai_fails_at_much_less_is_asked_for_from_the_second_time_on() {
+    let site = Site::new();
+    site.store(60, 0..50);
+    site.akamai.misbehave(Habits { limit_served: Some(200_000), ..Habits::default() });
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(0..50), "{}", site.log());
+    assert_eq!(limits(&site), [600_000, 600_000, 300_000, 150_000]);
+    // The size that failed is come up to slowly.
+    for _ in 0..3 {
+        site.collect().expect(0);
+    }
+    assert_eq!(limits(&site)[4..], [168_750, 189_843, 213_573, 213_573, 106_786]);
+}
+
+#[test]
+fn an_old_offset_that_is_refused_in_whatever_words_is_replaced_by_a_time() {
+    for (status, hours, recovers) in [(400, 13, true), (422, 13, true), (400, 11, false), (403, 13, false)] {
+        let site = Site::new();
+        site.store(60, 0..20);
+        site.collect().expect(0);
+        rewrite(&site.state_files("cursor-")[0], |record| record["committed_s"] = (now() - hours * 3_600).into());
+        site.akamai.expire_offsets();
+        site.akamai.misbehave(Habits { expired_status: Some(status), ..Habits::default() });
+        site.store(20, 20..25);
+        let ended = site.collect();
+        let expected = if recovers { all(20..25) } else { Vec::new() };
+        assert_eq!(numbers(&ended.events()), expected, "{status} after {hours} h: {}", site.log());
+        assert_eq!(ended.code, if recovers { 0 } else { 4 });
+    }
+}
+
+#[test]
+fn a_count_that_is_always_too_high_holds_nothing_up_however_short_the_runs() {
+    let site = Site::new();
+    site.set_interval(10);
+    site.store(60, 0..50);
+    // An answer takes so long that a run has time for one only.
+    let slow = Some(250_000);
+    site.akamai.misbehave(Habits { total_too_high: 7, events_per_s_before_first_byte: slow, ..Habits::default() });
+    let mut events = Vec::new();
+    for _ in 0..2 {
+        events.extend(site.collect().events());
+    }
+    assert_eq!(site.akamai.seen().len(), 2);
+    assert_eq!(numbers(&events), all(0..50), "{}", site.log());
+    assert!(notices(&events).contains(&"truncated".to_owned()));
 }
