@@ -26,7 +26,7 @@ pub(crate) struct Colon;
 /// `"` and `\`.
 pub(crate) struct QuoteOrBackslash;
 
-/// What cannot stand in a JSON string as it is, or is not ASCII: below 0x20, `"`, `\`, 0x80 and above.
+/// What cannot stand in a value as it is, or is not ASCII: below 0x20, `"`, `\`, 0x7f and above.
 pub(crate) struct Special;
 
 /// What is not printable ASCII.
@@ -270,7 +270,7 @@ impl Kind for QuoteOrBackslash {
 impl Kind for Special {
     #[inline]
     fn of(bytes: i8x16) -> i8x16 {
-        QuoteOrBackslash::of(bytes) | control_or_not_ascii(bytes)
+        QuoteOrBackslash::of(bytes) | Unprintable::of(bytes)
     }
 }
 
@@ -330,7 +330,7 @@ mod tests {
             check::<LineEnd>(&block, |byte| matches!(byte, b'\r' | b'\n'));
             check::<Colon>(&block, |byte| byte == b':');
             check::<QuoteOrBackslash>(&block, |byte| byte == b'"' || byte == b'\\');
-            check::<Special>(&block, |byte| !(0x20..0x80).contains(&byte) || byte == b'"' || byte == b'\\');
+            check::<Special>(&block, |byte| !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\');
             check::<Unprintable>(&block, |byte| !(0x20..0x7f).contains(&byte));
         }
     }

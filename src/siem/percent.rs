@@ -1,8 +1,10 @@
-//! Percent-decodes a text once, and notes where that brought forth what JSON must escape. Never fails.
+//! Percent-decodes a text once, and notes where that brought forth what JSON must escape. Never fails, never brings forth a
+//! control character where none is wanted.
 
 use std::ops::Range;
 
 use super::blocks::{BLOCK_BYTES, Percent, mask};
+use super::control::{control_length, holds_long_control, percent_encoded};
 use super::json::Text;
 use super::text::{TEXT_BYTES_MAX, hex_byte};
 
@@ -13,6 +15,37 @@ pub(crate) struct PercentDecoder {
     bytes: Vec<u8>,
     /// Those of [`Text::marks`]; only ever grows.
     marks: Vec<usize>,
+}
+
+/// Which escapes stay as they were sent, by the byte that they stand for.
+#[derive(Clone, Copy)]
+pub(crate) struct Left(&'static [bool; 256]);
+
+impl Left {
+    /// None: what is decoded is no value yet.
+    pub(crate) const NONE: Self = Self(&[false; 256]);
+
+    /// Those of control characters, of which none may stand in a value.
+    pub(crate) const CONTROLS: Self = Self(&Self::controls(false));
+
+    /// The same, but line ends are decoded: the text is split there.
+    pub(crate) const CONTROLS_BUT_LINE_ENDS: Self = Self(&Self::controls(true));
+
+    /// A NUL is decoded, and replaced later: what holds one is kept beside as it was sent.
+    const fn controls(but_line_ends: bool) -> [bool; 256] {
+        let mut left = [false; 256];
+        let mut byte = 1;
+        while byte < 0x20 {
+            left[byte] = !(but_line_ends && (byte == b'\r' as usize || byte == b'\n' as usize));
+            byte += 1;
+        }
+        left[0x7f] = true;
+        left
+    }
+
+    fn is_none(self) -> bool {
+        !self.0[0x7f]
+    }
 }
 
 /// Bytes that are copied at once. Most pieces between escapes are shorter: copying a fixed number of bytes is quicker than
@@ -29,9 +62,9 @@ pub(crate) const ESCAPE_BYTES: usize = 3;
 const NOTED_BYTES_MAX: usize = ESCAPE_BYTES * TEXT_BYTES_MAX;
 
 impl PercentDecoder {
-    /// Decodes `source`. A malformed escape stays as it stands, and `+` is a plus sign: Akamai's documentation warns
-    /// against reading it as a blank.
-    pub(crate) fn decode(&mut self, source: Text<'_>) -> Text<'_> {
+    /// Decodes `source` but for the escapes that are `left`. A malformed escape stays as it stands, and `+` is a plus sign:
+    /// Akamai's documentation warns against reading it as a blank.
+    pub(crate) fn decode(&mut self, source: Text<'_>, left: Left) -> Text<'_> {
         let needed = source.bytes.len() + WINDOW_BYTES;
         if self.bytes.len() < needed {
             self.bytes.resize(needed, 0);
@@ -44,7 +77,7 @@ impl PercentDecoder {
         let mut done = Progress { noted, ..Progress::default() };
         let mut rest = source.bytes;
         while let Some(window) = rest.first_chunk() {
-            done = self.decode_block(window, mask::<Percent>(&window[..BLOCK_BYTES]), done);
+            done = self.decode_block(window, mask::<Percent>(&window[..BLOCK_BYTES]), left, done);
             rest = &rest[BLOCK_BYTES..];
         }
         while !rest.is_empty() {
@@ -52,9 +85,14 @@ impl PercentDecoder {
             let (block, behind) = rest.split_at(rest.len().min(BLOCK_BYTES));
             let mut window = [0; WINDOW_BYTES];
             window[..rest.len()].copy_from_slice(rest);
-            done = self.decode_block(&window, mask::<Percent>(block), done);
+            done = self.decode_block(&window, mask::<Percent>(block), left, done);
             done.written -= BLOCK_BYTES - block.len();
             rest = behind;
+        }
+        if done.beyond_ascii && !left.is_none() && holds_long_control(&self.bytes[..done.written]) {
+            let (text, _) = decode_with_places(source.bytes, left);
+            self.bytes.splice(..text.len().min(self.bytes.len()), text.iter().copied());
+            return Text { bytes: &self.bytes[..text.len()], marks: None };
         }
         let marks = &self.marks[..done.marks];
         let is_known = noted && !done.beyond_ascii;
@@ -65,7 +103,7 @@ impl PercentDecoder {
     ///
     /// No range needs a check at run time: the compiler sees that each begins within the block.
     #[inline(always)]
-    fn decode_block(&mut self, window: &[u8; WINDOW_BYTES], mut escapes: u64, done: Progress) -> Progress {
+    fn decode_block(&mut self, window: &[u8; WINDOW_BYTES], mut escapes: u64, left: Left, done: Progress) -> Progress {
         const LAST: usize = BLOCK_BYTES - 1;
         // There always is room: `decode` has seen to it.
         let Some(room) = self.bytes[done.written..].first_chunk_mut::<WINDOW_BYTES>() else { return done };
@@ -77,6 +115,9 @@ impl PercentDecoder {
             let at = escapes.trailing_zeros() as usize & LAST;
             escapes &= escapes - 1;
             let Some(byte) = hex_byte(window[at + 1], window[at + 2]) else { continue };
+            if left.0[usize::from(byte)] {
+                continue;
+            }
             copy(window, read..at, room, shorter);
             let to = at - shorter;
             room[to & LAST] = byte;
@@ -96,6 +137,42 @@ impl PercentDecoder {
             beyond_ascii: done.beyond_ascii || counts.beyond_ascii(),
         }
     }
+}
+
+/// Decodes `source` byte by byte, and says of each byte of the text where its source begins (and, at last, where the source
+/// ends). Here control characters of several bytes are left as they were sent too; what stands for itself of one is encoded.
+pub(crate) fn decode_with_places(source: &[u8], left: Left) -> (Vec<u8>, Vec<usize>) {
+    let (mut decoded, mut starts) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < source.len() {
+        let byte = match source[at..] {
+            [b'%', high, low, ..] => hex_byte(high, low).filter(|&byte| !left.0[usize::from(byte)]),
+            _ => None,
+        };
+        decoded.push(byte.unwrap_or(source[at]));
+        starts.push(at);
+        at += if byte.is_some() { ESCAPE_BYTES } else { 1 };
+    }
+    starts.push(source.len());
+    let (mut text, mut places) = (Vec::with_capacity(decoded.len()), Vec::with_capacity(starts.len()));
+    let mut at = 0;
+    while at < decoded.len() {
+        let length = if left.is_none() { 0 } else { control_length(&decoded[at..]) };
+        for index in at..at + length.max(1) {
+            let span = starts[index]..starts[index + 1];
+            if length < 2 {
+                text.push(decoded[index]);
+            } else if span.len() == ESCAPE_BYTES {
+                text.extend_from_slice(&source[span]);
+            } else {
+                text.extend_from_slice(&percent_encoded(decoded[index]));
+            }
+            places.resize(text.len(), starts[index]);
+        }
+        at += length.max(1);
+    }
+    places.push(source.len());
+    (text, places)
 }
 
 /// How far a text is decoded.
@@ -157,7 +234,7 @@ static COUNTS: [Counts; 256] = {
     let mut byte = 0;
     while byte < 256 {
         counts[byte] = match byte {
-            0..0x20 | 0x22 | 0x5c => Counts::MARK,
+            0..0x20 | 0x22 | 0x5c | 0x7f => Counts::MARK,
             0x80.. => Counts::BEYOND_ASCII,
             _ => Counts(0),
         };
@@ -173,7 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn decoded(source: &str) -> Vec<u8> {
-        PercentDecoder::default().decode(source.into()).bytes.to_vec()
+        PercentDecoder::default().decode(source.into(), Left::NONE).bytes.to_vec()
     }
 
     #[test]
@@ -190,25 +267,45 @@ mod tests {
     fn marks_take_no_room_where_they_are_of_no_use() {
         let mut decoder = PercentDecoder::default();
         let source = "%22".repeat(2 * TEXT_BYTES_MAX);
-        let text = decoder.decode(Text::plain(&source));
+        let text = decoder.decode(Text::plain(&source), Left::NONE);
         assert!(text.bytes.iter().all(|&byte| byte == b'"') && text.bytes.len() == 2 * TEXT_BYTES_MAX);
         assert_eq!(text.marks, None);
         assert_eq!(decoder.marks.len(), BLOCK_BYTES);
         assert_eq!(
-            decoder.decode(Text::plain(&source[..NOTED_BYTES_MAX])).marks.map(<[usize]>::len),
+            decoder.decode(Text::plain(&source[..NOTED_BYTES_MAX]), Left::NONE).marks.map(<[usize]>::len),
             Some(TEXT_BYTES_MAX)
         );
     }
 
+    #[test]
+    fn control_characters_stay_as_they_were_sent() {
+        for (source, values, lines) in [
+            ("a%0a%0D%09%7F%1b%00%20", "a%0a%0D%09%7F%1b\0 ", "a\n\r%09%7F%1b\0 "),
+            ("%C2%85%c3%a9%E2%80%a8", "%C2%85é%E2%80%a8", "%C2%85é%E2%80%a8"),
+            ("%e2%80%ae%c2%a0%41", "%e2%80%ae\u{a0}A", "%e2%80%ae\u{a0}A"),
+        ] {
+            let mut decoder = PercentDecoder::default();
+            for (left, expected) in [(Left::CONTROLS, values), (Left::CONTROLS_BUT_LINE_ENDS, lines)] {
+                assert_eq!(decoder.decode(source.into(), left).bytes, expected.as_bytes());
+                let (text, places) = decode_with_places(source.as_bytes(), left);
+                assert_eq!((text.as_slice(), places.len()), (expected.as_bytes(), text.len() + 1));
+            }
+        }
+        // Half of one stands for itself.
+        let mut decoder = PercentDecoder::default();
+        assert_eq!(decoder.decode(b"%c2\x85%41"[..].into(), Left::CONTROLS).bytes, b"%c2%85A");
+    }
+
     /// As simple as can be.
-    fn simply_decoded(source: &[u8]) -> Vec<u8> {
+    fn simply_decoded(source: &[u8], left: Left) -> Vec<u8> {
         let mut text = Vec::new();
         let mut at = 0;
         while at < source.len() {
             let digits = source.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
             let byte = digits
                 .filter(|digits| source[at] == b'%' && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-                .map(|digits| u8::from_str_radix(digits, 16).unwrap());
+                .map(|digits| u8::from_str_radix(digits, 16).unwrap())
+                .filter(|byte| !left.0[usize::from(*byte)]);
             text.push(byte.unwrap_or(source[at]));
             at += if byte.is_some() { 3 } else { 1 };
         }
@@ -219,23 +316,32 @@ mod tests {
     fn an_escape_may_stand_anywhere_in_a_block() {
         for (before, behind) in (0..150).flat_map(|before| [0, 1, 2, 20, 90].map(|behind| (before, behind))) {
             let source = format!("{}%41{}", &"0123456789".repeat(15)[..before], "y".repeat(behind));
-            assert_eq!(decoded(&source), simply_decoded(source.as_bytes()), "{source}");
+            assert_eq!(decoded(&source), simply_decoded(source.as_bytes(), Left::NONE), "{source}");
         }
     }
 
+    const LEFT: [Left; 3] = [Left::NONE, Left::CONTROLS, Left::CONTROLS_BUT_LINE_ENDS];
+
     proptest! {
         #[test]
-        fn agrees_with_a_byte_by_byte_decoder(pieces in proptest::collection::vec("[ -~]{0,70}|(%[0-9a-fA-F]{2}){1,30}|(%(1f|20|22|5C|0d|0a|00|7f)){1,9}|%.?", 0..9)) {
+        fn agrees_with_a_byte_by_byte_decoder(pieces in proptest::collection::vec("[ -~]{0,70}|(%[0-9a-fA-F]{2}){1,30}|(%(1f|20|22|5C|0d|0a|00|7f|c2|85|e2|80|a8)){1,9}|%.?", 0..9)) {
             let mut source = pieces.concat();
             source.retain(|character| (' '..='~').contains(&character) && !"\"\\".contains(character));
-            let expected = simply_decoded(source.as_bytes());
             let mut decoder = PercentDecoder::default();
             // What an earlier text has left must not show.
-            decoder.decode("%22".repeat(200).as_str().into());
-            for plain in [true, false] {
-                let text = decoder.decode(if plain { Text::plain(&source) } else { source.as_str().into() });
+            decoder.decode("%22".repeat(200).as_str().into(), Left::NONE);
+            for (plain, left) in [true, false].into_iter().flat_map(|plain| LEFT.map(|left| (plain, left))) {
+                let simply = simply_decoded(source.as_bytes(), left);
+                let is_special = !left.is_none() && holds_long_control(&simply);
+                let expected = if is_special { decode_with_places(source.as_bytes(), left).0 } else { simply };
+                let text = decoder.decode(if plain { Text::plain(&source) } else { source.as_str().into() }, left);
                 prop_assert_eq!(text.bytes, &expected[..]);
-                let escaped = |&at: &usize| expected[at] < 0x20 || b"\"\\".contains(&expected[at]);
+                prop_assert!(left.is_none() || !holds_long_control(text.bytes));
+                if is_special {
+                    prop_assert!(text.marks.is_none());
+                    continue;
+                }
+                let escaped = |&at: &usize| expected[at] < 0x20 || b"\"\\\x7f".contains(&expected[at]);
                 let marks: Vec<usize> = (0..expected.len()).filter(escaped).collect();
                 prop_assert_eq!(text.marks, (plain && expected.is_ascii()).then_some(&marks[..]));
             }

@@ -1,10 +1,10 @@
-//! The text of one JSON string: unescape, write. Never fails and never emits anything but valid JSON text.
-
-use std::borrow::Cow;
-use std::str;
+//! The text of one JSON string: unescape, write. Never fails and never emits anything but valid JSON text without control
+//! characters.
 
 use super::blocks::{BLOCK_BYTES, Special, each_mark, holds, is_marked};
+use super::control::{control_length, percent_encoded};
 use super::json::Text;
+use super::percent::ESCAPE_BYTES;
 
 /// Longest text Wazuh's indexer takes in one field is 32,766 bytes of UTF-8; every string stays below it.
 pub(crate) const TEXT_BYTES_MAX: usize = 32_000;
@@ -57,17 +57,64 @@ pub(crate) fn unescape_into(source: &[u8], out: &mut Vec<u8>) {
 /// Writes `text` as a JSON string with its quotes.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: Text<'_>, place: Place) -> Written {
     out.push(b'"');
-    let blank = usize::from(place == Place::Member && text.bytes.first() == Some(&b'['));
-    if blank == 1 {
+    let mut room = TEXT_BYTES_MAX;
+    if place == Place::Member && text.bytes.first() == Some(&b'[') {
         out.push(b' ');
+        room -= 1;
     }
-    let room = TEXT_BYTES_MAX - blank;
     let written = match text.marks {
-        Some(marks) if text.bytes.len() <= room => Written { lossy: write_marked(out, text.bytes, marks), cut: false },
+        _ if place == Place::Member && is_taken_by_stock_decoder(text.bytes) => {
+            out.extend_from_slice(format!("\\u{:04x}", text.bytes[0]).as_bytes());
+            out.extend_from_slice(&text.bytes[1..]);
+            Written::default()
+        }
+        Some(marks) if fits_escaped(text.bytes, room) => {
+            Written { lossy: write_marked(out, text.bytes, marks), cut: false }
+        }
         _ => write_searched(out, text.bytes, room),
     };
     out.push(b'"');
     written
+}
+
+/// Whether a stock decoder of Wazuh's takes every line away in which this text is the value of `integration`: the one of
+/// Microsoft Graph searches the raw line, in any case (4.14.9; the only one that stands before ours and is not anchored).
+pub(crate) fn is_taken_by_stock_decoder(text: &[u8]) -> bool {
+    text.eq_ignore_ascii_case(b"ms-graph")
+}
+
+/// Writes the lines of `text`, which end with CR LF, LF or CR, as a JSON array of strings; empty ones are left out. No more
+/// than `items_max` of them, and nothing once `out` is longer than `out_bytes_max`.
+pub(crate) fn write_lines(out: &mut Vec<u8>, text: Text<'_>, items_max: usize, out_bytes_max: usize) -> Written {
+    out.push(b'[');
+    let mut all = Written::default();
+    match text.marks {
+        Some(marks) if fits_escaped(text.bytes, TEXT_BYTES_MAX) && marks.len() < items_max => {
+            all.lossy = write_marked_lines(out, text.bytes, marks);
+        }
+        _ => {
+            let lines = text.bytes.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty());
+            for (index, line) in lines.enumerate() {
+                if index == items_max || out.len() > out_bytes_max {
+                    all.cut = true;
+                    break;
+                }
+                if index > 0 {
+                    out.push(b',');
+                }
+                let written = write_text(out, line.into(), Place::Item);
+                all.lossy |= written.lossy;
+                all.cut |= written.cut;
+            }
+        }
+    }
+    out.push(b']');
+    all
+}
+
+/// Whether the text is short enough whatever it holds: each byte of a control character takes three.
+fn fits_escaped(text: &[u8], room: usize) -> bool {
+    text.len() <= room / ESCAPE_BYTES
 }
 
 /// Appends at most `room` bytes of a text of which nothing is known.
@@ -76,16 +123,50 @@ fn write_searched(out: &mut Vec<u8>, text: &[u8], room: usize) -> Written {
         out.extend_from_slice(text);
         return Written::default();
     }
-    if text.is_ascii() && text.len() <= room {
-        return Written { lossy: write_escaped(out, text), cut: false };
-    }
-    match str::from_utf8(text) {
-        Ok(text) => {
-            let end = text.floor_char_boundary(room);
-            Written { lossy: write_escaped(out, &text.as_bytes()[..end]), cut: end < text.len() }
+    let mut written = Written { lossy: false, cut: text.len() > room };
+    let mut left = room;
+    for chunk in text[..end_of_characters(text, room)].utf8_chunks() {
+        let valid = chunk.valid().as_bytes();
+        let fitting = if fits_escaped(valid, left) { valid.len() } else { fitting(chunk.valid(), left) };
+        let escaped = write_escaped(out, &valid[..fitting]);
+        written.lossy |= escaped.nul;
+        left -= fitting + escaped.grown;
+        let invalid = chunk.invalid();
+        if fitting < valid.len() || (!invalid.is_empty() && left < REPLACEMENT.len()) {
+            written.cut = true;
+            break;
         }
-        Err(_) => write_lossy(out, text, room),
+        if !invalid.is_empty() {
+            out.extend_from_slice(REPLACEMENT);
+            left -= REPLACEMENT.len();
+            written.lossy = true;
+        }
     }
+    written
+}
+
+/// The place at or before `at` where no character of `text` is cut in two.
+fn end_of_characters(text: &[u8], at: usize) -> usize {
+    let mut end = at.min(text.len());
+    while end < text.len() && end > at.saturating_sub(3) && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    end
+}
+
+/// How many bytes of `text` can be written with what stands for control characters in no more than `room` bytes.
+fn fitting(text: &str, room: usize) -> usize {
+    let mut length = 0;
+    let end = text.char_indices().find_map(|(at, character)| {
+        let bytes = &text.as_bytes()[at..];
+        length += match control_length(bytes) {
+            0 if character == '\0' => REPLACEMENT.len(),
+            0 => character.len_utf8(),
+            control => ESCAPE_BYTES * control,
+        };
+        (length > room).then_some(at)
+    });
+    end.unwrap_or(text.len())
 }
 
 /// Spells `text` so that nothing of it is lost although it is no proper text: a NUL as `\u0000`, a lone surrogate as
@@ -178,31 +259,19 @@ fn push_code_point(code: u32, out: &mut Vec<u8>) {
     }
 }
 
-fn write_lossy(out: &mut Vec<u8>, text: &[u8], room: usize) -> Written {
-    let mut left = room;
-    for chunk in text.utf8_chunks() {
-        let valid = chunk.valid();
-        if valid.len() > left {
-            write_escaped(out, &valid.as_bytes()[..valid.floor_char_boundary(left)]);
-            return Written { lossy: true, cut: true };
-        }
-        write_escaped(out, valid.as_bytes());
-        left -= valid.len();
-        if !chunk.invalid().is_empty() {
-            if left < REPLACEMENT.len() {
-                return Written { lossy: true, cut: true };
-            }
-            out.extend_from_slice(REPLACEMENT);
-            left -= REPLACEMENT.len();
-        }
-    }
-    Written { lossy: true, cut: false }
-}
-
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
-/// Appends `bytes`, which are UTF-8, with JSON's escapes; tells whether a NUL had to be replaced.
-fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+/// What became of a piece of text.
+#[derive(Clone, Copy, Default)]
+struct Escaped {
+    /// A NUL had to be replaced.
+    nul: bool,
+    /// Bytes by which the value is longer than the text.
+    grown: usize,
+}
+
+/// Appends `bytes`, which are UTF-8, with JSON's escapes and without control characters.
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> Escaped {
     let mut escaper = Escaper::of(bytes, out);
     each_mark::<Special>(bytes, |at| escaper.escape(at));
     escaper.finish()
@@ -215,7 +284,36 @@ fn write_marked(out: &mut Vec<u8>, bytes: &[u8], marks: &[usize]) -> bool {
     for &at in marks {
         escaper.escape(at);
     }
-    escaper.finish()
+    escaper.finish().nul
+}
+
+/// The lines of ASCII, each in quotes, where the places are known.
+fn write_marked_lines(out: &mut Vec<u8>, bytes: &[u8], marks: &[usize]) -> bool {
+    debug_assert!(is_marked::<Special>(bytes, marks));
+    let first = out.len();
+    out.push(b'"');
+    let mut item = out.len();
+    let mut escaper = Escaper::of(bytes, out);
+    for &at in marks {
+        if matches!(bytes[at], b'\r' | b'\n') {
+            escaper.append(at);
+            escaper.written = at + 1;
+            if escaper.out.len() > item {
+                escaper.out.extend_from_slice(b"\",\"");
+                item = escaper.out.len();
+            }
+        } else {
+            escaper.escape(at);
+        }
+    }
+    let nul = escaper.finish().nul;
+    if out.len() > item {
+        out.push(b'"');
+    } else {
+        // Nothing but the quote and the comma of a line that did not come.
+        out.truncate(first.max(item - 2));
+    }
+    nul
 }
 
 /// Writes a text up to each place that may need an escape, and then the escape.
@@ -224,39 +322,48 @@ struct Escaper<'t, 'o> {
     out: &'o mut Vec<u8>,
     /// How much of `bytes` is written.
     written: usize,
-    /// A NUL had to be replaced.
-    nul: bool,
+    escaped: Escaped,
 }
 
 impl<'t, 'o> Escaper<'t, 'o> {
     #[inline(always)]
     fn of(bytes: &'t [u8], out: &'o mut Vec<u8>) -> Self {
         out.reserve(bytes.len() + BLOCK_BYTES);
-        Self { bytes, out, written: 0, nul: false }
+        Self { bytes, out, written: 0, escaped: Escaped::default() }
     }
 
     /// Goes on to the place `at`.
     #[inline(always)]
     fn escape(&mut self, at: usize) {
-        let letter = SHORT_ESCAPES[usize::from(self.bytes[at])];
-        if at < self.written {
-            // The line feed of the pair below.
-        } else if self.bytes[at..].starts_with(b"\r\n") {
-            self.write(at, b"\\r\\n", 2);
-        } else if letter != 0 {
-            self.write(at, &[b'\\', letter], 1);
-        } else if let Some((escape, length)) = long_escape(&self.bytes[at..]) {
-            self.nul |= self.bytes[at] == 0;
-            self.write(at, &escape, length);
+        match self.bytes[at] {
+            byte @ (b'"' | b'\\') => {
+                self.append(at);
+                self.out.extend_from_slice(&[b'\\', byte]);
+                self.written = at + 1;
+            }
+            // Inside a control character that has been written.
+            _ if at < self.written => {}
+            _ => self.replace(at),
         }
     }
 
-    /// What stands before `at`, and `escape` instead of the `length` bytes there.
-    #[inline(always)]
-    fn write(&mut self, at: usize, escape: &[u8], length: usize) {
-        self.append(at);
-        self.out.extend_from_slice(escape);
-        self.written = at + length;
+    /// Writes what stands for a NUL or a control character, if there is one at `at`.
+    #[inline(never)]
+    fn replace(&mut self, at: usize) {
+        let rest = &self.bytes[at..];
+        let length = control_length(rest);
+        if rest[0] == 0 {
+            self.append(at);
+            self.out.extend_from_slice(REPLACEMENT);
+            self.written = at + 1;
+            self.escaped.nul = true;
+            self.escaped.grown += REPLACEMENT.len() - 1;
+        } else if length > 0 {
+            self.append(at);
+            rest[..length].iter().for_each(|&byte| self.out.extend_from_slice(&percent_encoded(byte)));
+            self.written = at + length;
+            self.escaped.grown += (ESCAPE_BYTES - 1) * length;
+        }
     }
 
     /// Pieces are mostly short: copying a fixed number of bytes is quicker than asking how many.
@@ -273,41 +380,11 @@ impl<'t, 'o> Escaper<'t, 'o> {
         }
     }
 
-    /// Appends the rest; tells whether a NUL had to be replaced.
-    fn finish(self) -> bool {
+    /// Appends the rest.
+    fn finish(self) -> Escaped {
         self.out.extend_from_slice(&self.bytes[self.written..]);
-        self.nul
+        self.escaped
     }
-}
-
-/// The letter that escapes a byte behind a backslash; 0 where there is none.
-const SHORT_ESCAPES: [u8; 256] = {
-    let mut letters = [0; 256];
-    letters[b'"' as usize] = b'"';
-    letters[b'\\' as usize] = b'\\';
-    letters[b'\n' as usize] = b'n';
-    letters[b'\r' as usize] = b'r';
-    letters[b'\t' as usize] = b't';
-    letters
-};
-
-/// What stands for the first character of `text`, and how many bytes that has; nothing where it stands for itself.
-/// U+0085, U+2028 and U+2029 are escaped since some readers take them for line ends; a NUL is replaced because Wazuh cuts
-/// a value there.
-fn long_escape(text: &[u8]) -> Option<(Cow<'static, [u8]>, usize)> {
-    Some(match text {
-        [0xc2, 0x85, ..] => (b"\\u0085"[..].into(), 2),
-        [0xe2, 0x80, 0xa8, ..] => (b"\\u2028"[..].into(), 3),
-        [0xe2, 0x80, 0xa9, ..] => (b"\\u2029"[..].into(), 3),
-        [0, ..] => (REPLACEMENT.into(), 1),
-        [control @ ..0x20, ..] => (control_escape(*control).to_vec().into(), 1),
-        _ => return None,
-    })
-}
-
-fn control_escape(control: u8) -> [u8; 6] {
-    let digits = b"0123456789abcdef";
-    [b'\\', b'u', b'0', b'0', digits[usize::from(control >> 4)], digits[usize::from(control & 15)]]
 }
 
 #[cfg(test)]
@@ -344,8 +421,8 @@ mod tests {
 
     #[test]
     fn text_is_written_as_one_json_string() {
-        assert_eq!(written(b"a\"b\\c\x01\n", Place::Member).0, r#""a\"b\\c\u0001\n""#);
-        assert_eq!(written("\u{85}\u{2028}\u{2029}ä€".as_bytes(), Place::Member).0, r#""\u0085\u2028\u2029ä€""#);
+        assert_eq!(written(b"a\"b\\c\x01\r\n\x7f", Place::Member).0, r#""a\"b\\c%01%0d%0a%7f""#);
+        assert_eq!(written("\u{85}\u{2028}\u{202e}ä€".as_bytes(), Place::Member).0, r#""%c2%85%e2%80%a8%e2%80%aeä€""#);
         assert_eq!(written(b"x\xed\xa0\x80y", Place::Member).0, "\"x\u{fffd}\u{fffd}\u{fffd}y\"");
     }
 
@@ -353,6 +430,34 @@ mod tests {
     fn only_a_member_that_starts_with_a_bracket_gets_a_blank() {
         assert_eq!(written(b"[1]", Place::Member).0, "\" [1]\"");
         assert_eq!(written(b"[1]", Place::Item).0, "\"[1]\"");
+    }
+
+    #[test]
+    fn what_a_stock_decoder_searches_for_is_spelled_otherwise() {
+        assert_eq!(written(b"ms-graph", Place::Member).0, r#""\u006ds-graph""#);
+        assert_eq!(written(b"MS-Graph", Place::Member).0, r#""\u004dS-Graph""#);
+        assert_eq!(written(b"ms-graphs", Place::Member).0, r#""ms-graphs""#);
+    }
+
+    #[test]
+    fn lines_become_a_list() {
+        for (text, expected) in [
+            ("a: 1\r\nb: 2\r\n", r#"["a: 1","b: 2"]"#),
+            ("\r\na: \"1\"\n\n\rb", r#"["a: \"1\"","b"]"#),
+            ("[x", r#"["[x"]"#),
+            ("\r\n", "[]"),
+            ("", "[]"),
+        ] {
+            let marks: Vec<usize> = text.match_indices(['\r', '\n', '"']).map(|(at, _)| at).collect();
+            for marks in [None, Some(&marks[..])] {
+                let mut out = Vec::new();
+                let written = write_lines(&mut out, Text { bytes: text.as_bytes(), marks }, 9, 1 << 20);
+                assert_eq!((out.as_slice(), written), (expected.as_bytes(), Written::default()), "{text:?}");
+            }
+        }
+        let mut out = Vec::new();
+        assert!(write_lines(&mut out, "a\nb\nc".into(), 2, 1 << 20).cut);
+        assert_eq!(out, br#"["a","b"]"#);
     }
 
     #[test]
@@ -372,6 +477,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_of_any_bytes_is_cut_to_what_is_taken() {
+        for piece in
+            ["\r\n", "x", "€", "\"", "\0", "\u{85}", "\u{2028}a", "\u{7f}é", "é\n€\u{202e}x"].map(str::as_bytes)
+        {
+            for piece in [piece, &[piece, b"\xff"].concat()] {
+                let (out, state) = written(&piece.repeat(TEXT_BYTES_MAX / piece.len() + 1), Place::Member);
+                let back: String = serde_json::from_str(&out).unwrap();
+                assert!(back.len() <= TEXT_BYTES_MAX && back.len() > TEXT_BYTES_MAX - 10, "{piece:?}: {}", back.len());
+                assert!(state.cut && !back.chars().any(char::is_control));
+            }
+        }
+    }
+
+    #[test]
     fn a_raw_copy_spells_what_is_no_text() {
         assert_eq!(spelled(b"a\0\xff\xed\xa0\x80\xc3"), r"a\u0000\xff\ud800\xc3");
         assert_eq!(spelled("x\\u0000é".as_bytes()), "x\\u0000é");
@@ -382,9 +501,19 @@ mod tests {
         fn any_bytes_become_one_json_string_of_bounded_length(text in proptest::collection::vec(any::<u8>(), 0..300)) {
             let (out, state) = written(&text, Place::Item);
             let back: String = serde_json::from_str(&out).unwrap();
-            prop_assert_eq!(&back, &String::from_utf8_lossy(&text).replace('\0', "\u{fffd}"));
-            prop_assert_eq!(state.lossy, back.as_bytes() != text);
-            prop_assert!(!out.contains('\n'));
+            let lossy = String::from_utf8_lossy(&text).replace('\0', "\u{fffd}");
+            let mut expected = String::new();
+            for character in lossy.chars() {
+                let mut bytes = [0; 4];
+                let bytes = character.encode_utf8(&mut bytes).as_bytes();
+                if control_length(bytes) > 0 {
+                    bytes.iter().for_each(|byte| expected += &format!("%{byte:02x}"));
+                } else {
+                    expected.push(character);
+                }
+            }
+            prop_assert_eq!(&back, &expected);
+            prop_assert_eq!(state, Written { lossy: lossy.as_bytes() != text, cut: false });
         }
 
         #[test]

@@ -23,18 +23,31 @@ fn decode_bytes(line: &[u8], line_bytes_max: usize) -> Vec<u8> {
     assert_eq!(out.pop(), Some(b'\n'));
     assert!(!out.contains(&b'\n') && out.len() <= line_bytes_max, "{} bytes", out.len());
     let (fields, longest) = measure(&serde_json::from_slice(&out).unwrap());
+    assert!(!String::from_utf8_lossy(&out).to_lowercase().contains("\"integration\":\"ms-graph\""));
     assert!(fields < 256 && longest <= 32_000, "{fields} fields, {longest} bytes");
     out
+}
+
+/// What must stand in no value: it would end lines of alerts.log, reach a terminal, or turn text around.
+fn is_control(character: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'].contains(&character)
+        || ('\u{202a}'..='\u{202e}').contains(&character)
+        || ('\u{2066}'..='\u{2069}').contains(&character);
+    character.is_control() || turns || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// Fields as Wazuh counts them, and the longest string.
 fn measure(value: &Value) -> (usize, usize) {
     match value {
         Value::Object(members) => {
+            assert!(!members.keys().any(|name| name.contains(is_control)), "{value}");
             members.values().map(measure).fold((0, 0), |(f, l), (fields, long)| (f + fields, l.max(long)))
         }
         Value::Array(items) => (1, items.iter().map(|item| measure(item).1).max().unwrap_or(0)),
-        Value::String(text) => (1, text.len()),
+        Value::String(text) => {
+            assert!(!text.contains(is_control), "{text:?}");
+            (1, text.len())
+        }
         _ => panic!("a scalar that is no string: {value}"),
     }
 }
@@ -110,6 +123,46 @@ fn hostile_values_reach_wazuh_as_text() {
     assert_eq!((&message["big"], &message["list"]), (&json!("12345678901234567890.10"), &json!(["[x]", {"a": "A"}])));
     assert!(message.get("none").is_none() && !event.to_string().contains("geheim"));
     assert_eq!((&event["attackData"], &event["geo"]), (&json!({"value": "text"}), &json!({"value": ["x"]})));
+}
+
+#[test]
+fn no_line_end_gets_into_a_value() {
+    let forged = "x\n\n** Alert 1.2: - syslog,\r\u{1b}[2J\u{85}\u{2028}\u{202e}";
+    let encoded: String = forged.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let base64 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, forged);
+    let names = ["requestId", "start", "protocol", "method", "host", "port", "path", "query", "status", "tls", "new"];
+    for value in [forged, &encoded, &base64] {
+        let mut event = json!({"type": "akamai_siem", "format": value, value: value, "custom": value, "newObject": {value: [value, {value: value}]},
+            "attackData": {"clientIP": value, "rules": value, "ruleData": [value], "ruleMessages": base64, "appliedAction": value, "new": value},
+            "userRiskData": {"username": value}, "geo": value, "timestamp": value,
+            "httpMessage": {"requestHeaders": format!("Host: a{value}\r\nUser-Agent: b{value}"), "responseHeaders": [value]}});
+        for name in names {
+            event["httpMessage"][name] = value.into();
+        }
+        decode(event.to_string().as_bytes(), 65_000);
+        decode(event.to_string().as_bytes(), 1_500);
+        decode(value.as_bytes(), 65_000);
+        decode(format!("{{{value}").as_bytes(), 65_000);
+    }
+    let line = json!({"type": "akamai_siem", "httpMessage": {"query": "a%0Ab\n%C2%85c", "path": "/%0d%41\u{9f}",
+        "requestHeaders": "A: 1%0d%0aB: %1B%0a\nA: 2", "responseHeaders": ""}});
+    let message = &decode(line.to_string().as_bytes(), 65_000)["httpMessage"];
+    assert_eq!((&message["query"], &message["path"]), (&json!("a%0Ab%0a%C2%85c"), &json!("/%0dA%c2%9f")));
+    assert_eq!((message.get("queryRaw"), &message["pathRaw"]), (None, &json!("/%0d%41%c2%9f")));
+    assert_eq!(message["requestHeaders"], json!(["A: 1", "B: %1B", "A: 2"]));
+    assert_eq!(message["responseHeaders"], json!([]));
+}
+
+#[test]
+fn the_bytes_that_a_stock_decoder_searches_for_stand_in_no_line() {
+    let word = "ms-graph";
+    let line = json!({"type": "akamai_siem", "integration": word, "new": {"integration": word, "x\"integration": "MS-Graph"},
+        "custom": {"integration": word}, "geo": {"integration": word}, "attackData": {"integration": {"integration": word}},
+        "httpMessage": {"status": word, "new": {"integration": "%6ds-graph"}}});
+    for max in [65_000, 1_024] {
+        let event = decode(line.to_string().as_bytes(), max);
+        assert_eq!(event["akamai"]["extra"]["integration"], word);
+    }
 }
 
 /// Test lines are written over several lines here.

@@ -5,8 +5,8 @@ use super::fields::Encoding;
 use super::names::Name;
 use crate::siem::blocks::{Special, holds};
 use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
-use crate::siem::percent::PercentDecoder;
-use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_text};
+use crate::siem::percent::{Left, PercentDecoder};
+use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_lines, write_text};
 
 /// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
 /// array counts as one.
@@ -146,9 +146,18 @@ impl<'a> Emit<'a> {
         }
     }
 
-    /// The same, where the original has to be made first.
-    pub(super) fn text_or(&mut self, key: Key<'_>, text: Text<'_>, original_into: impl FnOnce(&mut Vec<u8>)) {
-        if self.key(key) && self.value_text(key.bytes(), text).lossy {
+    /// Writes the lines of `text` as a list of texts. Where something of it is lost, the original that `original_into` makes
+    /// follows as `<key>Raw`.
+    pub(super) fn lines(&mut self, key: Key<'_>, text: Text<'_>, original_into: impl FnOnce(&mut Vec<u8>)) {
+        if !self.key(key) {
+            return;
+        }
+        self.fields += 1;
+        let written = write_lines(self.out, text, ITEMS_MAX, self.start + OUTPUT_BYTES_MAX);
+        if written.cut {
+            self.note_cut(key.bytes());
+        }
+        if written.lossy {
             let mut original = Vec::new();
             original_into(&mut original);
             self.raw(key.bytes(), &original);
@@ -226,7 +235,7 @@ impl<'a> Emit<'a> {
         let mut decoder = std::mem::take(self.decoder);
         let text = line.text(value, &mut unescaped);
         if encoding == Encoding::UnknownPercent && matches!(value.kind(), Kind::Text | Kind::EscapedText) {
-            self.text(key, decoder.decode(text), Some(text.bytes));
+            self.text(key, decoder.decode(text, Left::CONTROLS), Some(text.bytes));
         } else {
             self.text(key, text, None);
         }
@@ -394,7 +403,7 @@ impl<'a> Emit<'a> {
         let mut unescaped = std::mem::take(self.unescaped);
         let text = line.text(item, &mut unescaped);
         let is_encoded = encoding == Encoding::UnknownPercent && matches!(item.kind(), Kind::Text | Kind::EscapedText);
-        let text = if is_encoded { self.decoder.decode(text) } else { text };
+        let text = if is_encoded { self.decoder.decode(text, Left::CONTROLS) } else { text };
         let written = write_text(self.out, text, Place::Item);
         if written.cut {
             self.note_cut(b"[]");

@@ -5,6 +5,10 @@ use std::ops::Range;
 
 use crate::siem::blocks::{Colon, LineEnd, Special, each_mark, first, is_marked};
 use crate::siem::json::Text;
+use crate::siem::percent::{Left, decode_with_places};
+
+/// How header text is decoded: it is split at its line ends.
+pub(super) const HEADERS_LEFT: Left = Left::CONTROLS_BUT_LINE_ENDS;
 
 /// What stands in place of a secret.
 pub(super) const REDACTED: &[u8] = b"[redacted]";
@@ -120,19 +124,14 @@ impl Headers {
 
     /// The same for the percent-encoded form of the text that was read.
     pub(super) fn redact_encoded_into(&self, encoded: &[u8], out: &mut Vec<u8>) {
-        let mut secrets = self.secrets.iter().peekable();
-        let (mut at, mut decoded) = (0, 0);
-        while at < encoded.len() {
-            let length = encoded_length(&encoded[at..]);
-            while secrets.next_if(|secret| secret.end <= decoded).is_some() {}
-            match secrets.peek() {
-                Some(secret) if secret.start == decoded => out.extend_from_slice(REDACTED),
-                Some(secret) if secret.contains(&decoded) => {}
-                _ => out.extend_from_slice(&encoded[at..at + length]),
-            }
-            at += length;
-            decoded += 1;
+        let (_, places) = decode_with_places(encoded, HEADERS_LEFT);
+        let mut done = 0;
+        for secret in &self.secrets {
+            out.extend_from_slice(&encoded[done..places[secret.start]]);
+            out.extend_from_slice(REDACTED);
+            done = places[secret.end];
         }
+        out.extend_from_slice(&encoded[done..]);
     }
 
     /// Whether the user agent itself is among the secrets.
@@ -164,14 +163,6 @@ impl Headers {
         if !secret.is_empty() {
             self.secrets.push(secret);
         }
-    }
-}
-
-/// Bytes of the percent-encoded form that stand for the next decoded byte.
-fn encoded_length(encoded: &[u8]) -> usize {
-    match encoded {
-        [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => 3,
-        _ => 1,
     }
 }
 
@@ -256,7 +247,7 @@ mod tests {
         let mut memory = RedactedText::default();
         let encoded = text.replace('\r', "%0d").replace('\n', "%0a");
         let mut decoder = PercentDecoder::default();
-        for text in [text.into(), decoder.decode(Text::plain(&encoded))] {
+        for text in [text.into(), decoder.decode(Text::plain(&encoded), HEADERS_LEFT)] {
             headers.read(text, &names());
             let redacted = headers.redacted(text, &mut memory);
             assert_eq!(String::from_utf8_lossy(redacted.bytes), expected);
@@ -290,7 +281,7 @@ mod tests {
         let encoded = b"Cookie%3a%20a%3d1%e9%3b%20b=2%0d%0aX%3a%20y%zz";
         let mut decoder = PercentDecoder::default();
         let mut headers = Headers::default();
-        headers.read(decoder.decode(encoded[..].into()), &names());
+        headers.read(decoder.decode(encoded[..].into(), HEADERS_LEFT), &names());
         let mut out = Vec::new();
         headers.redact_encoded_into(encoded, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "Cookie%3a%20a%3d[redacted]%3b%20b=[redacted]%0d%0aX%3a%20y%zz");
@@ -306,7 +297,7 @@ mod tests {
             let mut decoder = PercentDecoder::default();
             let (mut searched, mut marked) = (Headers::default(), Headers::default());
             searched.read(text.as_str().into(), &names());
-            let decoded = decoder.decode(Text::plain(&encoded));
+            let decoded = decoder.decode(Text::plain(&encoded), Left::NONE);
             marked.read(decoded, &names());
             prop_assert_eq!(decoded.marks.is_some(), text.is_ascii());
             prop_assert_eq!(&marked.secrets, &searched.secrets);

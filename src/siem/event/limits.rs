@@ -104,12 +104,11 @@ fn render(event: &Map<String, Value>, names: &[String], names_bytes_max: usize) 
     out
 }
 
-/// Written with our own escapes, so that what is safe for Wazuh stays so. Texts came out of [`write_text`] once: a leading
-/// blank before `[` is there already.
-fn write_value(value: &Value, out: &mut Vec<u8>) {
+/// Written with our own escapes, so that what is safe for Wazuh stays so.
+fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) {
     match value {
         Value::String(text) => {
-            write_text(out, text.as_str().into(), Place::Item);
+            write_text(out, text.as_str().into(), place);
         }
         Value::Array(items) => {
             out.push(b'[');
@@ -117,7 +116,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_value(item, out);
+                write_value(item, Place::Item, out);
             }
             out.push(b']');
         }
@@ -134,7 +133,7 @@ fn write_object(members: &Map<String, Value>, out: &mut Vec<u8>) {
         }
         write_text(out, key.as_str().into(), Place::Item);
         out.push(b':');
-        write_value(value, out);
+        write_value(value, Place::Member, out);
     }
     out.push(b'}');
 }
@@ -224,7 +223,7 @@ fn drop_last_items(items: &mut Vec<Value>, excess: usize) -> usize {
 
 fn written_length(value: &Value) -> usize {
     let mut out = Vec::new();
-    write_value(value, &mut out);
+    write_value(value, Place::Member, &mut out);
     out.len()
 }
 
@@ -254,15 +253,14 @@ fn each_text(value: &mut Value, path: &mut String, visit: &mut impl FnMut(&str, 
     }
 }
 
-/// Bytes of `text` between the quotes of its JSON form.
+/// Bytes of `text`, which is one of ours, between the quotes of its JSON form.
 fn escaped_length(text: &str) -> usize {
     text.chars().map(escaped_char_length).sum()
 }
 
 fn escaped_char_length(character: char) -> usize {
     match character {
-        '"' | '\\' | '\r' | '\n' | '\t' => 2,
-        '\u{0}'..='\u{1f}' | '\u{85}' | '\u{2028}' | '\u{2029}' => 6,
+        '"' | '\\' => 2,
         other => other.len_utf8(),
     }
 }

@@ -6,8 +6,8 @@ use super::names::Name;
 use super::rule_lists::RuleLists;
 use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
-use crate::siem::percent::PercentDecoder;
-use crate::siem::text::TEXT_BYTES_MAX;
+use crate::siem::percent::{Left, PercentDecoder};
+use crate::siem::text::{TEXT_BYTES_MAX, is_taken_by_stock_decoder};
 
 /// What a top-level member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl<'a> Members<'a> {
         if field.object != Object::HttpMessage || !holds::<Percent>(source.bytes) {
             return source;
         }
-        decoder.decode(source)
+        decoder.decode(source, Left::CONTROLS)
     }
 
     /// Decodes the rule lists of `attackData`; `hash` goes on between them.
@@ -201,7 +201,8 @@ fn needs_no_change(line: &[u8], member: &Member, encoding: Encoding) -> bool {
         Encoding::Percent | Encoding::PercentAsSent => !holds::<Percent>(text),
         _ => false,
     };
-    same_decoded && member.is_tight() && text.first() != Some(&b'[') && text.len() <= TEXT_BYTES_MAX
+    let same_written = text.first() != Some(&b'[') && text.len() <= TEXT_BYTES_MAX && !is_taken_by_stock_decoder(text);
+    same_decoded && same_written && member.is_tight()
 }
 
 /// 1 + the place of a member on the tape.

@@ -3,14 +3,14 @@
 use super::EventSettings;
 use super::emit::{Emit, Key};
 use super::fields::{Encoding, Object};
-use super::headers::{Headers, REDACTED, RedactedText};
+use super::headers::{HEADERS_LEFT, Headers, REDACTED, RedactedText};
 use super::line_hash::LineHash;
 use super::members::{Field, Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
 use super::unparsed::redacted_raw;
 use crate::siem::blocks::{Percent, holds};
 use crate::siem::json::{Kind, Member, Value};
-use crate::siem::percent::PercentDecoder;
+use crate::siem::percent::{Left, PercentDecoder};
 
 /// Memory that is used again from event to event.
 #[derive(Debug, Default)]
@@ -103,7 +103,7 @@ impl ObjectWriter<'_, '_> {
             emit.text(key, original, None);
             return;
         }
-        let decoded = self.memory.decoder.decode(original);
+        let decoded = self.memory.decoder.decode(original, Left::CONTROLS);
         emit.text(key, decoded, Some(original.bytes));
         if encoding == Encoding::PercentAsSent && decoded.bytes != original.bytes {
             emit.raw(key.bytes(), original.bytes);
@@ -117,7 +117,7 @@ impl ObjectWriter<'_, '_> {
         }
         let ObjectMemory { headers, unescaped, decoder, redacted, .. } = &mut *self.memory;
         let original = self.members.line.text(value, unescaped);
-        let decoded = decoder.decode(original);
+        let decoded = decoder.decode(original, HEADERS_LEFT);
         headers.read(decoded, &self.settings.redact_headers);
         if let Some(agent) = headers.user_agent.clone().filter(|_| key.bytes() == b"requestHeaders") {
             self.user_agent.clear();
@@ -128,7 +128,7 @@ impl ObjectWriter<'_, '_> {
             });
         }
         let text = if headers.secrets.is_empty() { decoded } else { headers.redacted(decoded, redacted) };
-        emit.text_or(key, text, |encoded| headers.redact_encoded_into(original.bytes, encoded));
+        emit.lines(key, text, |encoded| headers.redact_encoded_into(original.bytes, encoded));
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {

@@ -8,7 +8,7 @@ use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
 use crate::siem::blocks::{Marks, Percent, Special, holds};
 use crate::siem::json::Text;
-use crate::siem::percent::{ESCAPE_BYTES, PercentDecoder};
+use crate::siem::percent::{ESCAPE_BYTES, Left, PercentDecoder};
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
 /// carry the other.
@@ -100,7 +100,7 @@ impl RuleLists {
     /// Reads a list of any other spelling: one in which `+` and `/` are encoded, mostly.
     fn read_untidy(&mut self, encoded: Text<'_>) {
         let mut decoder = std::mem::take(&mut self.decoder);
-        for item in decoder.decode(encoded).bytes.split(|&byte| byte == b';') {
+        for item in decoder.decode(encoded, Left::NONE).bytes.split(|&byte| byte == b';') {
             let padding = item.iter().rev().take_while(|&&byte| byte == b'=').count();
             if self.read_digits(&item[..item.len() - padding], padding) {
                 continue;
@@ -205,7 +205,7 @@ fn decode_mangled_into(item: &[u8], out: &mut Vec<u8>) {
 /// The text that a value of `custom` encodes, if it is base64 of a text. Customers may put plain words there, and some of
 /// them look like base64: what does not decode to printable text is taken for one of those.
 pub(super) fn custom_text(value: &[u8]) -> Option<Vec<u8>> {
-    let decoded = BASE64.decode(PercentDecoder::default().decode(value.into()).bytes).ok()?;
+    let decoded = BASE64.decode(PercentDecoder::default().decode(value.into(), Left::NONE).bytes).ok()?;
     let printable = std::str::from_utf8(&decoded)
         .is_ok_and(|text| text.chars().all(|character| !character.is_control() || "\t\r\n".contains(character)));
     (printable && !decoded.is_empty()).then_some(decoded)
