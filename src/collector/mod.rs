@@ -60,6 +60,8 @@ pub struct Run<'a> {
     pub broken: Vec<(String, Option<String>)>,
     /// What is wrong with the configuration as a whole: nothing is asked then.
     pub global_error: Option<String>,
+    /// Why there are no rules of ours. Everything is asked and delivered all the same.
+    pub rules_problem: Option<String>,
     /// Where lines go.
     pub output: config::Output,
     /// Lines a second that may go to the queue; none for as many as it takes.
@@ -107,6 +109,7 @@ struct Collector<'a> {
     sources: Vec<(&'a Source, Result<Client, AskError>)>,
     broken: Vec<(String, Option<String>)>,
     global_error: Option<String>,
+    rules_problem: Option<String>,
     wazuh: Wazuh,
     budget: Budget,
     started: Instant,
@@ -156,6 +159,7 @@ impl<'a> Collector<'a> {
                     sources: run.sources,
                     broken: run.broken,
                     global_error: run.global_error,
+                    rules_problem: run.rules_problem,
                     wazuh: run.wazuh,
                     budget,
                     started: run.started,
@@ -213,7 +217,8 @@ impl<'a> Collector<'a> {
 
     fn note_configuration(&mut self) -> Exit {
         let mut exit = if self.global_error.is_some() { Exit::Config } else { Exit::Done };
-        self.fare.note_config(&mut self.store, self.global_error.as_deref());
+        let error = self.global_error.as_deref().or(self.rules_problem.as_deref());
+        self.fare.note_config(&mut self.store, error);
         for (name, error) in std::mem::take(&mut self.broken) {
             if error.is_some() {
                 exit = exit.and(Exit::Config);

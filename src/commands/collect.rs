@@ -17,7 +17,7 @@ use crate::collector::{self, Budget, Run};
 use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output, RunOn, Source, SourceState};
 use crate::exit::Exit;
 use crate::handover::{Handover, LineGuard};
-use crate::install::Home;
+use crate::install::{Home, rules_problem};
 use crate::state::health::Condition;
 use crate::state::{StateFolder, StateLock};
 use crate::wazuh::Wazuh;
@@ -56,6 +56,7 @@ pub fn run(cli: &Cli) -> Exit {
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
     let global_error = global_error.or_else(|| queue_problem(&config.global, &wazuh));
+    let rules_problem = rules_problem(wazuh.home()).inspect(|error| log::error!("{error}"));
     let (sources, broken) = sources(&config, &file, &wazuh);
     let state = StateFolder::at(&config.global.state_dir);
     let idle = sources.is_empty() && global_error.is_none() && broken.iter().all(|(_, error)| error.is_none());
@@ -92,6 +93,7 @@ pub fn run(cli: &Cli) -> Exit {
         sources,
         broken,
         global_error,
+        rules_problem,
         output,
         queue_lines_per_s_max: configured_eps,
         parent,

@@ -141,6 +141,8 @@ fn exit(error: &InstallError) -> Exit {
     }
 }
 
+/// Whether a variable says yes: by anything but nothing, 0, no or false.
 fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| value == "1")
+    let value = std::env::var_os(name).unwrap_or_default().to_string_lossy().trim().to_ascii_lowercase();
+    !["", "0", "no", "false"].contains(&value.as_str())
 }

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::home::Owner;
+use super::program::{self, PROGRAM_S_MAX};
 use super::record::Record;
 use super::{Home, InstallError};
 use crate::files::{FileError, create, put_in_place, remove};
@@ -54,7 +55,7 @@ pub(super) struct Undo {
 }
 
 /// A file as it was.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Before {
     text: Vec<u8>,
     owner: Owner,
@@ -170,7 +171,12 @@ impl<'a> Changes<'a> {
                 Change::ForgetFolder { path } => lines.push(format!("remove {} if it is empty", path.display())),
                 Change::Edit { path, old, edits } => {
                     lines.push(format!("edit {}", path.display()));
-                    lines.extend(edits.iter().flat_map(|edit| hunk(old, edit)));
+                    let (mut line, mut at) = (1, 0);
+                    for edit in edits {
+                        line += old[at..edit.at.start].iter().filter(|byte| **byte == b'\n').count();
+                        at = edit.at.start;
+                        lines.extend(hunk(old, edit, line));
+                    }
                 }
             }
         }
@@ -198,6 +204,8 @@ impl Undo {
         let mut all_back = true;
         for (path, before) in self.files.into_iter().rev() {
             let undone = match before {
+                // What could not be changed in the first place needs no putting back, and could not be.
+                before if as_it_is(&path).is_ok_and(|now| now == before) => Ok(()),
                 Some(Before { text, owner, mode }) => write(&path, &text, owner, mode),
                 None => remove(&path),
             };
@@ -341,12 +349,9 @@ fn set_owner(file: &File, path: &Path, owner: Owner) -> Result<(), FileError> {
 fn relabel(path: &Path, is_new: bool) {
     if is_new && Path::new("/sys/fs/selinux/enforce").exists() {
         // Without restorecon there is nothing to be done, and mostly nothing wrong.
-        let _ = Command::new("restorecon")
-            .arg(path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let mut restorecon = Command::new("restorecon");
+        restorecon.arg(path);
+        let _ = program::run(restorecon, PROGRAM_S_MAX);
     }
 }
 
@@ -365,8 +370,7 @@ pub(super) fn owner_and_mode_of(path: &Path) -> Result<(Owner, u32), InstallErro
 }
 
 /// An edit as lines of a diff.
-fn hunk(old: &[u8], edit: &Edit) -> Vec<String> {
-    let line = 1 + old[..edit.at.start].iter().filter(|byte| **byte == b'\n').count();
+fn hunk(old: &[u8], edit: &Edit, line: usize) -> Vec<String> {
     let mut lines = vec![format!("@@ line {line} @@")];
     let mut add = |sign: char, text: &[u8]| {
         lines.extend(

@@ -1,14 +1,18 @@
 //! The Wazuh that we install into: which one it is, to whom its files belong, and its own programs. Never changes a file.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::program::{self, Ran};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::program::{self, PROGRAM_S_MAX, Ran};
 use super::{BLOCK, InstallError};
 use crate::files::FileError;
 use crate::wazuh::Wazuh;
@@ -16,11 +20,11 @@ use crate::wazuh::Wazuh;
 /// Characters of a program's words that are repeated.
 const SAYS_CHARS_MAX: usize = 2_000;
 
-/// Time for one of Wazuh's programs, in seconds: a check of many rules takes some.
-const PROGRAM_S_MAX: u64 = 120;
+/// Time to wait for another `install` or `uninstall`, in seconds: it may test twice and restart.
+const LOCK_S_MAX: u64 = 900;
 
-/// Time for a restart, in seconds: it waits for each daemon to end.
-const RESTART_S_MAX: u64 = 300;
+/// Time between two looks at the lock, in milliseconds.
+const LOCK_LOOK_MS: u64 = 50;
 
 /// What kind of Wazuh it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct Home {
     pub is_worker: bool,
     /// The user and group that Wazuh works as.
     wazuh: (u32, u32),
+    /// It is no image that is being built below a root of its own.
+    pub(super) is_of_this_machine: bool,
 }
 
 /// Why there is nothing to install into. Packages install in any order: this is no failure.
@@ -112,7 +118,8 @@ impl Home {
         let kind = if value("WAZUH_TYPE").as_deref() == Some("agent") { Kind::Agent } else { Kind::Manager };
         let is_worker = kind == Kind::Manager && Wazuh::find(Some(&folder)).is_worker();
         let inside = inside.to_owned();
-        Ok(Self { folder, inside, version, kind, is_worker, wazuh: (etc.uid(), etc.gid()) })
+        let is_of_this_machine = root == Path::new("/");
+        Ok(Self { folder, inside, version, kind, is_worker, wazuh: (etc.uid(), etc.gid()), is_of_this_machine })
     }
 
     /// A path inside it.
@@ -178,32 +185,40 @@ impl Home {
             Kind::Agent => &["wazuh-modulesd", "wazuh-agentd"],
         };
         for name in programs {
-            let program = self.path("bin").join(name);
-            let mut test = Command::new(&program);
-            test.arg("-t");
-            match program::run(test, PROGRAM_S_MAX) {
-                Ok(ran) if ran.status.success() => {}
-                Ok(ran) => return Err(((*name).to_owned(), words(&ran))),
-                Err(error) => return Err(((*name).to_owned(), error.to_string())),
-            }
+            self.test(name).map_err(|says| ((*name).to_owned(), says))?;
         }
         Ok(())
     }
 
-    /// Whether any of it runs.
-    pub(super) fn is_running(&self) -> bool {
-        let mut status = Command::new(self.path("bin/wazuh-control"));
-        status.arg("status");
-        program::run(status, PROGRAM_S_MAX).is_ok_and(|ran| ran.words.contains("is running"))
+    /// Has one of Wazuh's programs check the configuration; gives its words where it refuses.
+    pub(super) fn test(&self, name: &str) -> Result<(), String> {
+        let mut test = Command::new(self.path("bin").join(name));
+        test.arg("-t");
+        let ran = program::run(test, PROGRAM_S_MAX).map_err(|error| error.to_string())?;
+        if ran.status.success() { Ok(()) } else { Err(words(&ran)) }
     }
 
-    /// Restarts it, with the umask that its own start-up expects.
-    pub(super) fn restart(&self) -> Result<(), String> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "umask 022; exec \"$0\" restart"]).arg(self.path("bin/wazuh-control"));
-        command.process_group(0);
-        let ran = program::run(command, RESTART_S_MAX).map_err(|error| error.to_string())?;
-        if ran.status.success() { Ok(()) } else { Err(words(&ran)) }
+    /// Keeps every other `install` and `uninstall` out until the lock is dropped; waits for the one that is at work.
+    pub(super) fn lock(&self) -> Result<File, InstallError> {
+        let folder = self.path("bin");
+        let failed = FileError::of("lock", &folder);
+        let lock = File::open(&folder).map_err(FileError::of("open", &folder))?;
+        let until = Instant::now() + Duration::from_secs(LOCK_S_MAX);
+        let mut is_told = false;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(lock),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => {
+                    if !is_told {
+                        log::info!("another install or uninstall is at work: waiting for it");
+                    }
+                    is_told = true;
+                    thread::sleep(Duration::from_millis(LOCK_LOOK_MS));
+                }
+                Err(error) => return Err(failed(error.into()).into()),
+            }
+        }
     }
 }
 
@@ -222,9 +237,10 @@ fn is_supported(version: &str) -> bool {
     version_numbers(version).is_some_and(|(major, minor)| major == 4 && minor >= 3)
 }
 
-fn words(ran: &Ran) -> String {
+/// What a program says that failed.
+pub(super) fn words(ran: &Ran) -> String {
     match ran.words.trim() {
-        "" => format!("nothing ({})", ran.status),
+        "" => format!("nothing, and it ended with {}", ran.status),
         text => text.chars().take(SAYS_CHARS_MAX).collect(),
     }
 }

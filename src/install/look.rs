@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::record::Record;
 use super::rules::{RulesPlan, plan, warn_active_response};
@@ -69,6 +70,25 @@ pub fn look_at_block(home: &Home, wazuh: &Wazuh) -> Vec<Finding> {
         Err(error) => findings.push(Finding::Unseen(FileError::of("look at", &home.path(BINARY))(error).to_string())),
     }
     findings
+}
+
+/// Whether Wazuh has still to be restarted.
+pub fn look_at_restart(home: &Home) -> Vec<Finding> {
+    let is_owed = Record::load(&home.path(RECORD)).is_ok_and(|record| record.is_owed(home) && home.is_running());
+    let owed = is_owed.then(|| {
+        Finding::Wrong(
+            "Wazuh runs without what install has changed".into(),
+            "restart Wazuh: wazuh-control restart (or wazuh-akamai install)".into(),
+        )
+    });
+    owed.into_iter().collect()
+}
+
+/// Why there are no rules of ours in this Wazuh home, as `install` found when it ran last.
+pub fn rules_problem(home: &Path) -> Option<String> {
+    let record = Record::load(&home.join(RECORD)).ok()?;
+    let clashes = record.clashes.join("; ");
+    (!clashes.is_empty()).then(|| format!("the rules are not installed, because their ids are taken: {clashes}"))
 }
 
 /// The rules.

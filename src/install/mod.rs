@@ -2,7 +2,7 @@
 //! nothing at all where Wazuh's own programs do not take the result.
 //!
 //! `home` finds out what is there; `rules` decides about the rules file; `ossec::merge` makes the edits of `ossec.conf`;
-//! `change` writes, backs up and rolls back; the record beside the binary remembers what was made.
+//! `change` writes, backs up and rolls back; `restart` has Wazuh take it up; the record beside the binary remembers what was made.
 
 mod change;
 mod home;
@@ -11,6 +11,7 @@ mod look;
 mod program;
 mod record;
 mod remains;
+mod restart;
 mod rules;
 
 use std::fs;
@@ -18,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::home::{Home, HomeError, Kind};
-pub use self::look::{Finding, look_at_block, look_at_rules};
+pub use self::look::{Finding, look_at_block, look_at_restart, look_at_rules, rules_problem};
 pub use self::remains::clear_remains;
 
 use self::change::{Changes, present, write_now};
@@ -75,7 +76,7 @@ pub enum InstallError {
         says: String,
     },
     /// The restart failed; the files stay.
-    #[error("the files are as they should be, but the restart failed: {0}; run: wazuh-control restart")]
+    #[error("the files are as they should be, but the restart failed: {0}; when that is mended: wazuh-akamai install")]
     Restart(String),
 }
 
@@ -116,6 +117,7 @@ impl Report {
 /// # Errors
 /// Whatever kept it from being done; then nothing has changed.
 pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
+    let _lock = home.lock()?;
     let mut report = Report::of(home);
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
@@ -142,38 +144,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     let own = own_file().and_then(fs::read).map_err(InstallError::OwnFile)?;
     changes.put(&home.path(BINARY), &own, home.binary_owner(), 0o750)?;
     rules::warn_active_response(&text, &conf, &mut report.lines);
-    if home.kind == Kind::Manager && !home.is_worker {
-        match rules::plan(home, &record)? {
-            RulesPlan::Install { replaces } => {
-                if let Some(original) = replaces {
-                    if home.path(SAVED_RULES).exists() {
-                        report.push(format!("rule 100100 is also in {}: remove that file", original.display()));
-                    } else {
-                        report.push(format!("the original integration's {} is saved and replaced", original.display()));
-                        changes.save_aside(&original, &home.path(SAVED_RULES))?;
-                        record.saved_rules = home.name_of(&original);
-                    }
-                }
-                changes.put(&home.path(RULES_FILE), RULES.as_bytes(), home.rules_owner(), 0o660)?;
-                changes.forget(&home.path(NEW_RULES))?;
-                record.rules = Some(record::digest(RULES.as_bytes()));
-            }
-            RulesPlan::Edited => {
-                report.push(format!(
-                    "{} has been edited and is kept; the new rules are in {}",
-                    home.path(RULES_FILE).display(),
-                    home.path(NEW_RULES).display()
-                ));
-                changes.put(&home.path(NEW_RULES), RULES.as_bytes(), home.binary_owner(), 0o640)?;
-            }
-            RulesPlan::Clash(clashes) => {
-                report.push("the rules are not installed, because their ids are taken:");
-                report.lines.extend(clashes.iter().map(|clash| format!("  {clash}")));
-            }
-        }
-    } else {
-        report.push(format!("no rules: this is {}", if home.is_worker { "a cluster's worker" } else { "an agent" }));
-    }
+    put_rules(home, &mut changes, &mut record, &mut report)?;
     if !edits.is_empty() {
         changes.edit(&conf, &text, &edits)?;
     }
@@ -181,17 +152,63 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     finish(home, options, changes, report, Some(record))
 }
 
+/// The rules, on a manager that makes its own.
+fn put_rules(
+    home: &Home,
+    changes: &mut Changes<'_>,
+    record: &mut Record,
+    report: &mut Report,
+) -> Result<(), InstallError> {
+    record.clashes.clear();
+    if home.kind != Kind::Manager || home.is_worker {
+        report.push(format!("no rules: this is {}", if home.is_worker { "a cluster's worker" } else { "an agent" }));
+        return Ok(());
+    }
+    match rules::plan(home, record)? {
+        RulesPlan::Install { replaces } => {
+            if let Some(original) = replaces {
+                if home.path(SAVED_RULES).exists() {
+                    report.push(format!("rule 100100 is also in {}: remove that file", original.display()));
+                } else {
+                    report.push(format!("the original integration's {} is saved and replaced", original.display()));
+                    changes.save_aside(&original, &home.path(SAVED_RULES))?;
+                    record.saved_rules = home.name_of(&original);
+                }
+            }
+            changes.put(&home.path(RULES_FILE), RULES.as_bytes(), home.rules_owner(), 0o660)?;
+            changes.forget(&home.path(NEW_RULES))?;
+            record.rules = Some(record::digest(RULES.as_bytes()));
+        }
+        RulesPlan::Edited => {
+            report.push(format!(
+                "{} has been edited and is kept; the new rules are in {}",
+                home.path(RULES_FILE).display(),
+                home.path(NEW_RULES).display()
+            ));
+            changes.put(&home.path(NEW_RULES), RULES.as_bytes(), home.binary_owner(), 0o640)?;
+        }
+        RulesPlan::Clash(clashes) => {
+            report.push("the rules are not installed, because their ids are taken:");
+            report.lines.extend(clashes.iter().map(|clash| format!("  {clash}")));
+            record.clashes = clashes;
+        }
+    }
+    Ok(())
+}
+
 /// Takes the Wazuh side out again.
 ///
 /// # Errors
 /// Whatever kept it from being done; then nothing has changed.
 pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError> {
+    let _lock = home.lock()?;
     let mut report = Report::of(home);
     let conf = home.path("etc/ossec.conf");
     let text = home.read_inside(&conf)?;
-    let edits = merge::removal(&text).map_err(|error| InstallError::NotEditable { path: conf.clone(), error })?;
-    let part = merge::our_part(&text).ok().flatten().unwrap_or_default();
-    if merge::taken_over(part) > edits.len().saturating_sub(1) {
+    let not_editable = |error| InstallError::NotEditable { path: conf.clone(), error };
+    let removal = merge::removal(&text).map_err(not_editable)?;
+    let part = merge::our_part(&text).map_err(not_editable)?;
+    if removal.not_given_back > 0 {
         report.push(
             "a wodle that install had disabled has been changed since: it stays as it is, look at its <disabled>",
         );
@@ -199,8 +216,13 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     let record = Record::load(&home.path(RECORD))?;
     let mut changes = Changes::new(home);
     forget_leftovers(home, options, &mut changes)?;
-    if !edits.is_empty() {
-        changes.edit(&conf, &text, &edits)?;
+    if let Some(part) = part.filter(|part| record.block.as_ref().is_some_and(|block| *block != record::digest(part))) {
+        let kept = home.path(EDITED_BLOCK);
+        report.push(format!("our block in {} had been edited: it is kept in {}", conf.display(), kept.display()));
+        changes.put(&kept, part, home.binary_owner(), 0o640)?;
+    }
+    if !removal.edits.is_empty() {
+        changes.edit(&conf, &text, &removal.edits)?;
     }
     let rules = home.path(RULES_FILE);
     if let Some(found) = present(&rules)? {
@@ -259,6 +281,8 @@ const BINARY: &str = "wodles/akamai/wazuh-akamai";
 const RECORD: &str = "wodles/akamai/installed.json";
 /// Rules that did not replace a file that the admin has edited.
 pub const NEW_RULES: &str = "wodles/akamai/akamai.xml.new";
+/// Our block of `ossec.conf`, where somebody had edited it and it was taken out.
+const EDITED_BLOCK: &str = "etc/ossec.conf.edited-wazuh-akamai";
 /// The original integration's rules.
 const SAVED_RULES: &str = "wodles/akamai/original-rules.xml";
 /// Our rules.
@@ -275,8 +299,11 @@ fn finish(
 ) -> Result<Report, InstallError> {
     // What an interrupted run left is finished, even where nothing is left to change.
     let before = Record::load(&home.path(RECORD))?;
-    let is_new = record.as_ref().is_some_and(|record| *record != Record { pending: false, ..before.clone() });
-    if changes.is_empty() && !before.pending && !is_new {
+    let is_owed = before.is_owed(home);
+    let settled = Record { pending: false, owed_by: None, ..before.clone() };
+    let is_new =
+        record.as_ref().is_some_and(|record| Record { pending: false, owed_by: None, ..record.clone() } != settled);
+    if changes.is_empty() && !is_owed && !is_new {
         report.push("nothing to do: everything is as it should be");
         return Ok(report);
     }
@@ -285,7 +312,7 @@ fn finish(
         report.push("nothing was changed (--dry-run)");
         return Ok(report);
     }
-    let needs_restart = changes.concern_wazuh() || before.pending;
+    let needs_restart = changes.concern_wazuh() || is_owed;
     if needs_restart && !before.pending {
         home.validate().map_err(|(program, says)| InstallError::BrokenBefore { program, says })?;
     }
@@ -302,11 +329,16 @@ fn finish(
         report.push("restarting Wazuh");
         home.restart().map_err(InstallError::Restart)?;
     } else if needs_restart {
-        report.push("Wazuh takes this up when it is (re)started: wazuh-control restart");
+        report.push(if is_running {
+            "Wazuh has not taken this up yet: restart it (wazuh-control restart), or run: wazuh-akamai install"
+        } else {
+            "Wazuh takes this up when it is started"
+        });
         report.restart_is_left = is_running;
     }
     if let Some(record) = record {
-        let text = Record { pending: false, ..record }.text();
+        let owed_by = report.restart_is_left.then(|| home.life());
+        let text = Record { pending: false, owed_by, ..record }.text();
         write_now(&home.path(RECORD), text.as_bytes(), home.binary_owner(), 0o640)?;
     }
     Ok(report)

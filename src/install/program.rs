@@ -1,5 +1,6 @@
-//! Wazuh's own programs, run for so long and no longer. Waits for the program alone: daemons that it starts may keep its
-//! output open for ever (wazuh-control start leaves them its own).
+//! Wazuh's own programs, run for so long and no longer, with an environment of our choosing. Waits for the program alone:
+//! daemons that it starts may keep its output open for ever (wazuh-control start leaves them its own). Never passes on a
+//! variable: those of whoever runs us may hold credentials, and a daemon would keep them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -11,6 +12,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Bytes of a program's words that are read.
 const WORDS_BYTES_MAX: u64 = 64 << 10;
+
+/// Time for one program, in seconds: Wazuh's check of many rules takes some.
+pub(super) const PROGRAM_S_MAX: u64 = 120;
+
+/// The whole environment of a program that we start.
+const ENVIRONMENT: [(&str, &str); 2] =
+    [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")];
 
 /// Time between two looks whether it has ended, in milliseconds.
 const LOOK_MS: u64 = 10;
@@ -30,7 +38,7 @@ pub(super) struct Ran {
 /// When it cannot be started, or did not end in time.
 pub(super) fn run(mut command: Command, seconds_max: u64) -> io::Result<Ran> {
     let mut output = File::from(memfd_create("words", MemfdFlags::CLOEXEC)?);
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    command.env_clear().envs(ENVIRONMENT).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = command.spawn()?;
     let until = Instant::now() + Duration::from_secs(seconds_max);
     let status = loop {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Home;
 use crate::files::FileError;
 
 /// The record.
@@ -20,6 +21,12 @@ pub(super) struct Record {
     /// Changes were begun, and it is not known that Wazuh has taken them up.
     #[serde(default)]
     pub(super) pending: bool,
+    /// The life of Wazuh's daemons that goes on without what was changed, because they were not to be restarted.
+    #[serde(default)]
+    pub(super) owed_by: Option<String>,
+    /// Ids of ours that other rules have, so that ours are not installed.
+    #[serde(default)]
+    pub(super) clashes: Vec<String>,
     /// Where the original integration's rules stood, below the Wazuh home.
     pub(super) saved_rules: Option<String>,
     /// Digest of the configuration that was imported.
@@ -40,6 +47,11 @@ impl Record {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(FileError::of("read", path)(error)),
         }
+    }
+
+    /// Whether Wazuh runs without what was changed.
+    pub(super) fn is_owed(&self, home: &Home) -> bool {
+        self.pending || self.owed_by.as_ref().is_some_and(|life| *life == home.life())
     }
 
     pub(super) fn text(&self) -> String {

@@ -24,10 +24,10 @@ pub fn clear_remains(home: &Path) -> Result<bool, InstallError> {
     let conf = home.join(format!("etc/ossec.conf{KEPT}"));
     if let Some(text) = present(&conf)?
         // One that is not understood is no danger where it lies.
-        && let Ok(edits) = removal(&text)
-        && !edits.is_empty()
+        && let Ok(removal) = removal(&text)
+        && !removal.edits.is_empty()
     {
-        write_over(&conf, &apply(&text, &edits))?;
+        write_over(&conf, &apply(&text, &removal.edits))?;
         found = true;
     }
     if !home.join(FOLDER).is_dir() {

@@ -1,6 +1,8 @@
 //! Our block in `ossec.conf`: text + block → edits, and back. Never changes a byte outside our markers but the `<disabled>` of
-//! a block that is taken over, which `removal` gives back as it was.
+//! a block that is taken over, which `removal` gives back as it was, and a block of ours that has lost its markers, which
+//! goes. Takes time in proportion to the text.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use sha2::{Digest, Sha256};
@@ -12,6 +14,12 @@ pub const BEGIN: &str = "<!-- BEGIN wazuh-akamai -->";
 
 /// What ends it.
 pub const END: &str = "<!-- END wazuh-akamai -->";
+
+/// What follows it.
+const NOTE: &str = "<!-- Do not edit between these lines: uninstall takes all of it out. -->";
+
+/// What the program of our wodle is called, whatever Wazuh's home.
+const PROGRAM: &[u8] = b"/wodles/akamai/wazuh-akamai";
 
 /// The tag of our wodle, which was the original integration's as well.
 const TAG: &str = "akamai_siem";
@@ -44,6 +52,15 @@ pub enum MergeError {
     },
 }
 
+/// How our part is taken out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// The edits; none where there is nothing of ours.
+    pub edits: Vec<Edit>,
+    /// Wodles that were taken over and have been changed since, so that they stay as they are.
+    pub not_given_back: usize,
+}
+
 /// The edits that put `block` (whole lines) at the end of the file, between our markers, and disable other wodles with our
 /// tag. None where everything is as it should be.
 ///
@@ -52,17 +69,19 @@ pub enum MergeError {
 pub fn installation(text: &[u8], block: &str) -> Result<Vec<Edit>, MergeError> {
     let document = scan(text)?;
     let ours = our_span(text, &document)?;
-    let mut edits = Vec::new();
-    let mut taken_over = ours.as_ref().map_or_else(Vec::new, |span| remembered(&text[span.clone()]));
+    let mut edits = without_markers(text, &document, ours.as_ref());
+    let mut now = Vec::new();
     for (wodle, element, command) in with_ids(text, &document, ours.as_ref()) {
         if let Some((edit, was)) = disabling(text, &document, wodle, element) {
             edits.push(edit);
-            taken_over.retain(|memory| memory.command != command);
-            taken_over.push(Memory { command, was });
+            now.push(Memory { command, was });
         }
     }
-    let mut part = format!("{BEGIN}\n");
-    for memory in &taken_over {
+    let is_new: HashSet<&str> = now.iter().map(|memory| memory.command.as_str()).collect();
+    let before = ours.as_ref().map_or_else(Vec::new, |span| remembered(&text[span.clone()]));
+    let before = before.iter().filter(|memory| !is_new.contains(memory.command.as_str()));
+    let mut part = format!("{BEGIN}\n{NOTE}\n");
+    for memory in before.chain(&now) {
         part += &memory.line();
     }
     part += block;
@@ -81,19 +100,22 @@ pub fn installation(text: &[u8], block: &str) -> Result<Vec<Edit>, MergeError> {
     Ok(edits)
 }
 
-/// The edits that take our part out again and give wodles that were taken over back. None where there is nothing of ours.
+/// The edits that take our part out again and give wodles that were taken over back.
 ///
 /// # Errors
 /// A file that is not safely edited.
-pub fn removal(text: &[u8]) -> Result<Vec<Edit>, MergeError> {
+pub fn removal(text: &[u8]) -> Result<Removal, MergeError> {
     let document = scan(text)?;
-    let Some(span) = our_span(text, &document)? else { return Ok(Vec::new()) };
-    let mut memories = remembered(&text[span.clone()]);
-    let mut edits = Vec::new();
+    let ours = our_span(text, &document)?;
+    let mut edits = without_markers(text, &document, ours.as_ref());
+    let Some(span) = ours else { return Ok(Removal { edits, not_given_back: 0 }) };
+    let memories = remembered(&text[span.clone()]);
+    let mut not_given_back = memories.len();
+    let memories: HashMap<String, Was> = memories.into_iter().map(|memory| (memory.command, memory.was)).collect();
     for (wodle, element, id) in with_ids(text, &document, Some(&span)) {
-        let Some(at) = memories.iter().position(|memory| memory.command == id) else { continue };
-        let memory = memories.remove(at);
-        edits.extend(enabling(text, &document, wodle, element, &memory.was));
+        let edit = memories.get(&id).and_then(|was| enabling(text, &document, wodle, element, was));
+        not_given_back -= usize::from(edit.is_some());
+        edits.extend(edit);
     }
     let at = match (text.get(span.end), span.start.checked_sub(1)) {
         (Some(b'\n'), _) => span.start..span.end + 1,
@@ -102,17 +124,17 @@ pub fn removal(text: &[u8]) -> Result<Vec<Edit>, MergeError> {
     };
     edits.push(Edit { at, with: Vec::new() });
     edits.sort_by_key(|edit| edit.at.start);
-    Ok(edits)
+    Ok(Removal { edits, not_given_back })
 }
 
-/// The text with its edits, which are in order and do not overlap.
+/// The text with its edits, which are in order. Two that are taken out may share a line end.
 pub fn apply(text: &[u8], edits: &[Edit]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 1_024);
     let mut done = 0;
     for edit in edits {
-        out.extend_from_slice(&text[done..edit.at.start]);
+        out.extend_from_slice(&text[done..edit.at.start.max(done)]);
         out.extend_from_slice(&edit.with);
-        done = edit.at.end;
+        done = edit.at.end.max(done);
     }
     out.extend_from_slice(&text[done..]);
     out
@@ -127,14 +149,14 @@ pub fn others_that_run(text: &[u8]) -> Result<Vec<usize>, MergeError> {
     let ours = our_span(text, &document)?;
     let running = other_wodles(text, &document, ours.as_ref())
         .filter(|(wodle, _)| document.value(text, *wodle, "disabled") != Some(b"yes"));
+    let (mut line, mut at) = (1, 0);
     Ok(running
-        .map(|(_, element)| 1 + text[..element.span.start].iter().filter(|byte| **byte == b'\n').count())
+        .map(|(_, element)| {
+            line += text[at..element.span.start].iter().filter(|byte| **byte == b'\n').count();
+            at = element.span.start;
+            line
+        })
         .collect())
-}
-
-/// How many wodles our part remembers to have been taken over.
-pub fn taken_over(part: &[u8]) -> usize {
-    remembered(part).len()
 }
 
 /// Our part of the file, markers included.
@@ -182,36 +204,82 @@ fn our_span(text: &[u8], document: &Document) -> Result<Option<Range<usize>>, Me
     }
 }
 
-/// The command wodles with our tag outside our markers.
-fn other_wodles<'a>(
+/// The command wodles outside our markers.
+fn wodles<'a>(
     text: &'a [u8],
     document: &'a Document,
     ours: Option<&'a Range<usize>>,
 ) -> impl Iterator<Item = (usize, &'a Element)> {
     let roots = document.children(text, None, "ossec_config");
-    roots.flat_map(move |(root, _)| document.children(text, Some(root), "wodle")).filter(move |(index, element)| {
+    roots.flat_map(move |(root, _)| document.children(text, Some(root), "wodle")).filter(move |(_, element)| {
         let is_command = element
             .attributes
             .first()
             .is_some_and(|(name, value)| text[name.clone()] == *b"name" && text[value.clone()] == *b"command");
         let is_ours = ours.is_some_and(|span| span.start <= element.span.start && element.span.end <= span.end);
-        is_command && !is_ours && document.value(text, *index, "tag") == Some(TAG.as_bytes())
+        is_command && !is_ours
     })
 }
 
-/// The same, each with what tells it from the others: its command, and which of those with that command it is.
+/// Those of them that run our program: ours all the same.
+fn runs_us(text: &[u8], document: &Document, wodle: usize) -> bool {
+    let command = document.value(text, wodle, "command").unwrap_or_default().trim_ascii_start();
+    command.split(u8::is_ascii_whitespace).next().is_some_and(|program| program.ends_with(PROGRAM))
+}
+
+/// Those of others with our tag.
+fn other_wodles<'a>(
+    text: &'a [u8],
+    document: &'a Document,
+    ours: Option<&'a Range<usize>>,
+) -> impl Iterator<Item = (usize, &'a Element)> {
+    wodles(text, document, ours).filter(move |(index, _)| {
+        document.value(text, *index, "tag") == Some(TAG.as_bytes()) && !runs_us(text, document, *index)
+    })
+}
+
+/// The edits that take out what is ours and stands outside our markers, with its own `<ossec_config>` if that holds nothing
+/// else, and with its line.
+fn without_markers(text: &[u8], document: &Document, ours: Option<&Range<usize>>) -> Vec<Edit> {
+    let found = wodles(text, document, ours).filter(|(wodle, _)| runs_us(text, document, *wodle));
+    let spans = found.map(|(_, element)| {
+        let root = element.parent.map(|parent| &document.elements[parent]);
+        let is_alone = |root: &&Element| {
+            let (before, behind) = (root.content.start..element.span.start, element.span.end..root.content.end);
+            [before, behind].into_iter().all(|around| text[around].trim_ascii().is_empty())
+        };
+        root.filter(is_alone).unwrap_or(element).span.clone()
+    });
+    spans.map(|span| Edit { at: whole_lines(text, span), with: Vec::new() }).collect()
+}
+
+/// The span with the blanks before it and the end of its line, where nothing else stands there.
+fn whole_lines(text: &[u8], span: Range<usize>) -> Range<usize> {
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
+    let start = span.start - text[..span.start].iter().rev().take_while(is_blank).count();
+    let end = span.end + text[span.end..].iter().take_while(is_blank).count();
+    let begins_a_line = start == 0 || text[start - 1] == b'\n';
+    if begins_a_line && text.get(end) == Some(&b'\n') { start..end + 1 } else { span }
+}
+
+/// The same as [`other_wodles`], each with what tells it from the others: its command, and which of those with that command
+/// it is.
 fn with_ids<'a>(
     text: &'a [u8],
     document: &'a Document,
     ours: Option<&'a Range<usize>>,
 ) -> Vec<(usize, &'a Element, String)> {
-    let mut found: Vec<(usize, &Element, String)> = Vec::new();
-    for (wodle, element) in other_wodles(text, document, ours) {
-        let command = command_id(text, document, wodle);
-        let before = found.iter().filter(|(_, _, id)| id.starts_with(&command)).count();
-        found.push((wodle, element, format!("{command}.{before}")));
-    }
-    found
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let others = other_wodles(text, document, ours);
+    others
+        .map(|(wodle, element)| {
+            let command = command_id(text, document, wodle);
+            let count = counts.entry(command.clone()).or_default();
+            let id = format!("{command}.{count}");
+            *count += 1;
+            (wodle, element, id)
+        })
+        .collect()
 }
 
 /// The edit that disables a wodle, and what stood there; none if it is disabled already.
@@ -298,110 +366,4 @@ fn command_id(text: &[u8], document: &Document, wodle: usize) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const BLOCK: &str = include_str!("../../ossec-snippets/wodle.xml");
-
-    fn installed(text: &str) -> String {
-        String::from_utf8(apply(text.as_bytes(), &installation(text.as_bytes(), BLOCK).unwrap())).unwrap()
-    }
-
-    fn removed(text: &str) -> String {
-        String::from_utf8(apply(text.as_bytes(), &removal(text.as_bytes()).unwrap())).unwrap()
-    }
-
-    const ORIGINAL: &str = "<ossec_config>\n  <wodle name=\"command\">\n    <disabled>no</disabled>\n    <tag>akamai_siem</tag>\n    <command>/x/python3 /y/akamai.py</command>\n    <interval>5m</interval>\n  </wodle>\n</ossec_config>\n";
-
-    #[test]
-    fn our_block_stands_at_the_end_between_markers() {
-        let text = installed("<ossec_config>\n</ossec_config>\n");
-        assert_eq!(text, format!("<ossec_config>\n</ossec_config>\n{BEGIN}\n{BLOCK}{END}\n"));
-        assert_eq!(installation(text.as_bytes(), BLOCK), Ok(vec![]));
-        assert_eq!(removed(&text), "<ossec_config>\n</ossec_config>\n");
-        // A block that was edited is put right again.
-        let edited = text.replace("5m", "1m");
-        assert_eq!(installed(&edited), text);
-    }
-
-    #[test]
-    fn the_originals_wodle_is_disabled_and_given_back() {
-        for original in [ORIGINAL.to_owned(), ORIGINAL.replace("    <disabled>no</disabled>\n", "")] {
-            let text = installed(&original);
-            assert!(text.contains("<disabled>yes</disabled>"), "{text}");
-            assert_eq!(installed(&text), text);
-            assert_eq!(removed(&text), original);
-            // Later edits by others stay.
-            let edited = text.replacen("5m", "7m", 1) + "<!-- mine -->\n";
-            assert_eq!(removed(&edited), original.replace("5m", "7m") + "<!-- mine -->\n");
-        }
-        let disabled = ORIGINAL.replace("<disabled>no", "<disabled>yes");
-        assert_eq!(removed(&installed(&disabled)), disabled);
-    }
-
-    #[test]
-    fn other_wodles_are_left_alone() {
-        for other in [
-            ORIGINAL.replace("akamai_siem", "akamai_siem2"),
-            ORIGINAL.replace("\"command\"", "\"syscollector\""),
-            format!("<!-- {ORIGINAL} -->\n"),
-        ] {
-            assert_eq!(installed(&other), format!("{other}{BEGIN}\n{BLOCK}{END}\n"));
-        }
-    }
-
-    #[test]
-    fn half_a_pair_of_markers_is_refused_with_its_line() {
-        let whole = installed("<ossec_config>\n</ossec_config>\n");
-        for (text, line, problem) in [
-            (whole.replace(BEGIN, ""), 15, "our BEGIN marker is missing"),
-            (whole.replace(END, ""), 3, "our END marker is missing"),
-            (format!("{whole}{BEGIN}\n"), 16, "our BEGIN marker is there twice"),
-            (format!("{END}\n{BEGIN}\n"), 2, "our markers stand in the wrong order"),
-            (format!("<a>\n{BEGIN}\n{END}\n</a>"), 2, "our markers stand inside an element"),
-            (format!("{BEGIN}\n<a>\n{END}\n</a>"), 1, "our markers stand inside an element"),
-        ] {
-            for result in [installation(text.as_bytes(), BLOCK), removal(text.as_bytes())] {
-                assert!(
-                    matches!(&result, Err(MergeError::Markers { line: at, problem: what }) if *at == line && *what == problem),
-                    "{text}: {result:?}"
-                );
-            }
-        }
-        assert!(matches!(installation(b"<a>", BLOCK), Err(MergeError::Scan(_))));
-    }
-
-    fn piece() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just("<ossec_config>\n  <global>\n    <a>b && c</a>\n  </global>\n</ossec_config>\n".to_owned()),
-            Just("<ossec_config><localfile><location>x \\<y</location></localfile></ossec_config>".to_owned()),
-            Just("<!-- a comment <b> !>\r\n".to_owned()),
-            Just("loose text\n".to_owned()),
-            Just("\n\n".to_owned()),
-            Just(ORIGINAL.to_owned()),
-            Just(ORIGINAL.replace("<disabled>no</disabled>", "")),
-            Just(ORIGINAL.replace("akamai.py", "other.py").replace('\n', "\r\n")),
-            Just(ORIGINAL.replace(">no<", ">yes<")),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn installing_and_removing_is_no_change(pieces in proptest::collection::vec(piece(), 0..6)) {
-            let text = pieces.concat();
-            let with = installed(&text);
-            prop_assert_eq!(&installed(&with), &with);
-            prop_assert_eq!(removed(&with), text);
-        }
-
-        #[test]
-        fn any_text_is_refused_or_edited_without_a_trace(text in "[<>!a/\\-\\\\\"= \n]{0,60}") {
-            if let Ok(edits) = installation(text.as_bytes(), BLOCK) {
-                let with = apply(text.as_bytes(), &edits);
-                prop_assert_eq!(apply(&with, &removal(&with).unwrap()), text.as_bytes());
-                prop_assert!(with.starts_with(text.as_bytes()));
-            }
-        }
-    }
-}
+mod tests;

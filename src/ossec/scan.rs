@@ -54,14 +54,21 @@ pub struct ScanError {
 }
 
 impl Document {
-    /// The children of an element with this name, in order.
+    /// The children of an element with this name, in order. Looks at what stands inside that element only.
     pub fn children<'a>(
         &'a self,
         text: &'a [u8],
         parent: Option<usize>,
         name: &'a str,
     ) -> impl DoubleEndedIterator<Item = (usize, &'a Element)> {
-        let elements = self.elements.iter().enumerate();
+        let (first, end) = match parent {
+            None => (0, self.elements.len()),
+            Some(index) => {
+                let (first, behind) = (index + 1, self.elements[index].span.end);
+                (first, first + self.elements[first..].partition_point(|element| element.span.start < behind))
+            }
+        };
+        let elements = (first..end).zip(&self.elements[first..end]);
         elements.filter(move |(_, element)| element.parent == parent && text[element.name.clone()] == *name.as_bytes())
     }
 

@@ -14,7 +14,7 @@ use crate::install::Root;
 use crate::loopback::Fault;
 
 /// A site whose Wazuh home is that of `root`.
-fn site(root: &Root) -> Site {
+pub fn site(root: &Root) -> Site {
     let site = Site::new();
     site.configure(&site.akamai.config());
     let config = fs::read_to_string(site.place.config()).unwrap();

@@ -412,7 +412,8 @@ def credentials_come_from_variables_and_are_never_shown(kit):
     text = machine.text(CONFIG)
     for variable, value in CREDENTIALS.items():
         assert f"\n{variable[7:].lower()} = {value}\n" in text, variable
-    assert not [value for value in SECRETS if value in output]
+    told = output + machine.text("var/ossec/logs/ossec.log")
+    assert restarts(machine) == 1 and not [value for value in SECRETS if value in told]
     equal(machine.owner(CONFIG), "root:root 0600")
     # Some of them, or bad ones, are no failure of the package.
     machine = kit.machine()
@@ -441,6 +442,33 @@ def what_the_admin_forbids_is_not_done(kit):
     dpkg_install(machine, "ours")
     is_set_up(machine)
     equal(restarts(machine), 1)
+    machine.run("dpkg", "--remove", "wazuh-akamai")
+    equal(restarts(machine), 2)
+
+
+def where_systemd_runs_wazuh_it_restarts_it(kit):
+    machine = kit.with_wazuh()
+    machine.path("run/systemd/system").mkdir(parents=True)
+    # systemctl as it is seen by install: a unit that is active, and a restart that stops first.
+    machine.write("usr/bin/systemctl", """#!/bin/sh
+echo "$*" >>/run/called
+case "$1" in
+show) echo ActiveState=active; echo "ExecStart={ argv[]=/usr/bin/env /var/ossec/bin/wazuh-control start }" ;;
+restart) /var/ossec/bin/wazuh-control stop; /var/ossec/bin/wazuh-control start ;;
+esac
+""", 0o755)
+    dpkg_install(machine, "ours")
+    is_set_up(machine)
+    assert machine.text("run/called").endswith("\nrestart wazuh-manager\n")
+    equal(restarts(machine), 0)
+    # What it could not start again is not stopped.
+    machine.write("var/ossec/bin/wazuh-remoted", "#!/bin/sh\necho refused >&2\nexit 1\n", 0o750)
+    control = machine.path("var/ossec/bin/wazuh-control")
+    control.write_text(control.read_text().replace("wazuh-modulesd wazuh-a", "wazuh-modulesd wazuh-remoted wazuh-a"))
+    machine.path(RULES).unlink()
+    machine.run("wazuh-akamai", "install", status=1)
+    equal(machine.text("run/called").count("restart"), 1)
+    assert "running" in machine.run("/var/ossec/bin/wazuh-control", "status")
 
 
 def beside_another_wazuh_than_4_it_changes_nothing(kit):

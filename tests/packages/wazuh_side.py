@@ -27,7 +27,8 @@ SECRETS = [CREDENTIALS[name] for name in ("AKAMAI_CLIENT_TOKEN", "AKAMAI_CLIENT_
 
 def block():
     snippet = (DEFAULT_CONF.parents[3] / "ossec-snippets/wodle.xml").read_text()
-    return f"<!-- BEGIN wazuh-akamai -->\n{snippet}<!-- END wazuh-akamai -->\n"
+    note = "<!-- Do not edit between these lines: uninstall takes all of it out. -->\n"
+    return f"<!-- BEGIN wazuh-akamai -->\n{note}{snippet}<!-- END wazuh-akamai -->\n"
 
 
 def is_set_up(machine, conf=DEFAULT, says=NOW):

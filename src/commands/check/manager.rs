@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{Findings, Level};
 use crate::analysisd::Analysisd;
 use crate::config::{Config, Output};
-use crate::install::{Finding as RulesFinding, Home, HomeError, Kind, look_at_block, look_at_rules};
+use crate::install::{Finding as RulesFinding, Home, HomeError, Kind, look_at_block, look_at_restart, look_at_rules};
 use crate::wazuh::{LOCATION, Wazuh};
 
 pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
     };
     findings.ok("Wazuh", home.to_string());
     add(look_at_block(&home, wazuh), "wodle block", findings);
+    add(look_at_restart(&home), "restart", findings);
     if home.kind == Kind::Manager && !home.is_worker {
         add(look_at_rules(&home), "rules", findings);
     }

@@ -66,6 +66,31 @@ fn killed_at_any_step_it_is_finished_or_taken_out_by_the_next_command() {
 }
 
 #[test]
+fn what_cannot_be_written_is_told_of_once_and_nothing_is_left() {
+    let mut told_of = Vec::new();
+    for nth in 1.. {
+        let root = Root::manager();
+        let before = root.tree();
+        let mut strace = Command::new("strace");
+        // As where a file is immutable or its file system cannot be written to: nor can anything be put back in its place.
+        strace.args(["-qq", "-o", "/dev/null", "-e"]).arg(format!("inject=rename:error=EPERM:when={nth}+"));
+        strace.arg(env!("CARGO_BIN_EXE_wazuh-akamai")).args(["install", "--root"]).arg(root.path(""));
+        let ended = finish(strace, b"");
+        if ended.code == 0 {
+            break;
+        }
+        let ended = ended.expect(1);
+        if root.restarts() == 0 {
+            assert_eq!(root.tree(), before, "{nth}");
+            assert_eq!(ended.stderr.matches("cannot ").count(), 1, "{}", ended.stderr);
+            assert!(!ended.stderr.contains("put back"), "{}", ended.stderr);
+            told_of.push(ended.stderr);
+        }
+    }
+    assert!(told_of.iter().any(|said| said.contains("ossec.conf.new-wazuh-akamai: Operation not permitted")));
+}
+
+#[test]
 fn an_uninstall_that_wazuh_refuses_puts_everything_back() {
     let root = with_original();
     root.run(&["install"]).expect(0);

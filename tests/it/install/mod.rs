@@ -1,6 +1,7 @@
 //! `install` and `uninstall` in Wazuh homes of real files, with programs in Wazuh's place that check what they are told.
 
 mod interrupted;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,11 +65,11 @@ impl Root {
 
     pub fn program(&self, name: &str, script: &str) {
         let path = self.home("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::write(&path, format!("#!/bin/sh\nenv >> \"$0.environment\"\n{script}\n")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o750)).unwrap();
     }
 
-    fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Ended {
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Ended {
         let mut command = program();
         command.args(args).arg("--root").arg(self.folder.path()).envs(environment.iter().copied());
         finish(command, b"")
@@ -91,7 +92,7 @@ impl Root {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 let metadata = fs::symlink_metadata(&path).unwrap();
-                if path.to_str().unwrap().ends_with(".restarts") {
+                if path.to_str().unwrap().ends_with(".restarts") || path.to_str().unwrap().ends_with(".environment") {
                     continue;
                 }
                 let text = if metadata.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
@@ -120,8 +121,7 @@ fn what_was_installed_comes_out_of_a_wazuh_of_any_version() {
     }
     root.run(&["uninstall"]).expect(0);
     fs::write(root.home("bin/wazuh-control"), control).unwrap();
-    let mut after = root.tree();
-    after.remove(&root.home("bin/wazuh-control.restarts"));
+    let after = root.tree();
     assert!(after.keys().eq(before.keys()) && root.conf() == CONF, "{:?}", after.keys());
 }
 
@@ -281,8 +281,30 @@ fn an_edited_block_is_kept() {
     fs::write(root.home("etc/ossec.conf"), &edited).unwrap();
     assert!(root.run(&["install"]).expect(0).text().contains("has been edited and is kept"));
     assert_eq!(root.conf(), edited);
-    root.run(&["uninstall"]).expect(0);
+    // What somebody put there is not lost without a word.
+    let kept = root.home("etc/ossec.conf.edited-wazuh-akamai");
+    assert!(root.run(&["uninstall"]).expect(0).text().contains(&format!("it is kept in {}", kept.display())));
     assert_eq!(root.conf(), CONF);
+    assert_eq!(format!("{CONF}{}\n", fs::read_to_string(kept).unwrap()), edited);
+}
+
+#[test]
+fn a_block_without_its_markers_is_ours_all_the_same() {
+    let root = Root::manager();
+    let before = root.tree();
+    root.run(&["install"]).expect(0);
+    let whole = root.conf();
+    let bare: String = whole
+        .lines()
+        .filter(|line| !line.contains("wazuh-akamai -->") && !line.contains("Do not edit"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(root.home("etc/ossec.conf"), &bare).unwrap();
+    root.run(&["install"]).expect(0);
+    assert_eq!(root.conf().replace("<!-- Wazuh -->\n", ""), whole.replace("<!-- Wazuh -->\n", ""));
+    fs::write(root.home("etc/ossec.conf"), &bare).unwrap();
+    root.run(&["uninstall"]).expect(0);
+    assert_eq!(root.tree(), before);
 }
 
 #[test]
