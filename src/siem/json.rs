@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use self::scan::{Scanner, Stopped};
 use super::blocks::{Follow, Marks, Special, Unprintable, holds};
-use super::text::unescape_into;
+use super::unescape::unescape_into;
 
 /// Members that are remembered of one line, on its first two levels. An event has about 50, and Wazuh takes 256 fields;
 /// members beyond are still checked, and counted in [`Tape::unrecorded`].

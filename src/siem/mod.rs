@@ -9,3 +9,4 @@ mod percent;
 pub mod problem;
 pub mod query;
 mod text;
+mod unescape;

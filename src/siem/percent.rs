@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::blocks::{BLOCK_BYTES, Percent, mask};
 use super::control::{control_length, holds_long_control, percent_encoded};
 use super::json::Text;
-use super::text::{TEXT_BYTES_MAX, hex_byte};
+use super::text::TEXT_BYTES_MAX;
+use super::unescape::hex_byte;
 
 /// A decoded text; its memory is used again from text to text.
 #[derive(Debug, Default)]

@@ -2,7 +2,8 @@
 //! with certainty there is no copy.
 
 use super::headers::REDACTED;
-use crate::siem::text::{TEXT_BYTES_MAX, hex_digit};
+use crate::siem::text::TEXT_BYTES_MAX;
+use crate::siem::unescape::hex_digit;
 
 /// One byte of the line's meaning and the bytes of the line that spell it.
 #[derive(Clone, Copy)]
