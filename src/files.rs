@@ -33,6 +33,11 @@ impl FileError {
         name.starts_with("spool-") || self.source.kind() == io::ErrorKind::ReadOnlyFilesystem
     }
 
+    /// Whether a newer version wrote the file.
+    pub fn is_newer(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Unsupported
+    }
+
     /// Whether there is no room: the disk is full, or the user's share of it.
     pub fn is_no_space(&self) -> bool {
         matches!(
@@ -76,6 +81,36 @@ pub fn create(path: &Path) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(PRIVATE_MODE).custom_flags(no_follow());
     options.open(path).map_err(FileError::of("create", path))
+}
+
+/// Adds bytes to a file that only people read, as long as it has no more than `bytes_max`.
+///
+/// # Errors
+/// The operation that failed.
+pub fn append(path: &Path, bytes: &[u8], bytes_max: u64) -> Result<(), FileError> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(PRIVATE_MODE).custom_flags(no_follow());
+    let mut file = options.open(path).map_err(FileError::of("open", path))?;
+    let length = file.metadata().map_err(FileError::of("look at", path))?.len();
+    if length.saturating_add(bytes.len() as u64) > bytes_max {
+        return Ok(());
+    }
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(FileError::of("write", path))
+}
+
+/// Opens a file to read it; never a link, nor anything that is no regular file: a pipe would make its reader wait for ever.
+///
+/// # Errors
+/// When it cannot be opened, or is something else.
+pub fn open_regular(path: &Path) -> Result<File, FileError> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(FileError::of("open", path))?;
+    let metadata = file.metadata().map_err(FileError::of("look at", path))?;
+    if metadata.is_file() {
+        return Ok(file);
+    }
+    Err(FileError::of("open", path)(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")))
 }
 
 /// Removes a file; one that is gone already is no error.

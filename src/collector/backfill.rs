@@ -13,8 +13,10 @@ use crate::siem::event::{EventDecoder, EventId};
 use crate::siem::query::{Query, Range, Window};
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::DeliveryFile;
+use crate::state::forward::roll_forward;
 use crate::state::seen::{SeenFiles, SeenIds};
-use crate::state::spool::{Header, Lane, Spool};
+use crate::state::segment::{Header, Lane};
+use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::transport::ANSWER_S_MAX;
 
@@ -79,9 +81,10 @@ impl Backfill<'_> {
     /// # Errors
     /// What ended it early.
     pub fn run(&self, from: i64, to: i64, mut progress: impl FnMut(i64, u64)) -> Result<u64, BackfillError> {
-        let known = self.known()?;
         let mut spool = Spool::recover(self.state)?;
         spool.number_beyond(self.last_number()?);
+        roll_forward(self.state, &mut spool)?;
+        let known = self.known()?;
         let (mut at, mut length, mut events) = (from, SLICE_S, 0);
         let mut last: Vec<EventId> = Vec::new();
         let mut asked: Option<Instant> = None;
@@ -139,7 +142,7 @@ impl Backfill<'_> {
         let (config_ids, limit) = (self.source.config_ids.clone(), self.source.limit);
         let answer = self.ask(&Query { config_ids, range: Range::Window(window), limit })?;
         let mut decoder = EventDecoder::new(self.source.events.clone());
-        let mut segment = spool.write(&Header { source: self.source.name.clone(), asked: None })?;
+        let mut segment = spool.write(&Header::new(&self.source.name, from))?;
         let mut ids = Vec::new();
         let mut add_id = |id| {
             ids.push(id);
@@ -180,8 +183,7 @@ impl Backfill<'_> {
         if lines == 0 {
             segment.discard();
         } else {
-            let sealed = segment.seal(Lane::Events)?;
-            spool.add(sealed);
+            spool.seal(segment, Lane::Events, None)?;
         }
         Ok(Slice::Stored(lines, ids))
     }

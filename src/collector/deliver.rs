@@ -104,10 +104,10 @@ impl Delivering {
         }
     }
 
-    fn hand_over(&mut self, store: &Store, to: &mut Progress, lines_max: u64) -> Result<(), Stop> {
+    fn hand_over(&mut self, store: &mut Store, to: &mut Progress, lines_max: u64) -> Result<(), Stop> {
         let (mut lines, mut line) = (SpoolLines::default(), Vec::new());
         let mut next = *to;
-        while lines.next(&store.spool, &mut next, &mut line).map_err(Stop::File)? {
+        while lines.next(store, &mut next, &mut line).map_err(Stop::File)? {
             let bytes = self.bytes + line.len() as u64;
             if self.lines >= lines_max || bytes > HANDOVER_BYTES_MAX {
                 return Err(Stop::Budget);

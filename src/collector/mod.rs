@@ -3,13 +3,14 @@
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
 //! (`page` reads it line by line); `output` gives the spool's lines (`reading`) either to the wodle (`deliver`) or to analysisd
 //! itself (`queueing`), which record how far; `store` is what they share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
-//! without a memory; `held` deals with a page whose cursor did not move; `backfill` fetches a past span into the spool. Never writes anything but whole event lines to stdout.
+//! without a memory; `damage` deals with what of the spool cannot be read; `backfill` fetches a past span into the spool. Never
+//! writes anything but whole event lines to stdout.
 
 pub mod backfill;
 mod budget;
+mod damage;
 mod deliver;
 mod fare;
-mod held;
 mod notice;
 mod output;
 mod page;
@@ -40,8 +41,8 @@ use crate::config::{self, Mode, Source};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::handover::Handover;
-use crate::state::cursor::CursorFile;
 use crate::state::delivery::{Delivery, DeliveryFile};
+use crate::state::forward::roll_forward;
 use crate::state::health::Condition;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
@@ -118,25 +119,17 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn open(run: Run<'a>) -> Result<Self, (FileError, Handover)> {
         let file = DeliveryFile::of(&run.state);
-        let asked = run.sources.iter().filter(|(source, client)| client.is_ok() && source.mode == Mode::Follow);
-        let keys: Vec<String> = match &run.global_error {
-            None => asked.map(|(source, _)| CursorFile::of(&run.state, source).key).collect(),
-            Some(_) => Vec::new(),
-        };
         match load(&run.state, &file, &run.parent, run.socket.as_ref()) {
             Ok((record, fare, spool)) => {
-                let mut store = Store {
+                let store = Store {
                     state: run.state,
                     spool,
                     spool_bytes_max: run.spool_bytes_max,
                     direct: Vec::new(),
                     trouble: None,
                     full: None,
+                    gap: None,
                 };
-                // Pages of sources that nobody asks now will not come again.
-                if let Err(error) = held::release_unasked(&mut store, &keys) {
-                    store.full = Some(error.to_string());
-                }
                 let analysisd = Analysisd::of(run.wazuh.home(), LOCATION);
                 let wants_queue = run.output == config::Output::Queue;
                 let is_mute = !wants_queue && record.is_mute(&run.parent, run.socket.as_ref());
@@ -182,8 +175,11 @@ impl<'a> Collector<'a> {
         self.note_trouble();
         exit = exit.and(self.deliver(Phase::After));
         exit = exit.and(self.note_output());
+        if let Some((from_s, to_s)) = self.store.gap {
+            self.fare.health.last_gap = Some((from_s, to_s, unix_seconds()));
+        }
         exit = exit.and(self.fare.save(&self.store));
-        self.store.keep_reserve();
+        self.store.state.keep_reserve();
         log::info!(
             "{events} events fetched, {}, {} segments ({} bytes) in the spool, {:.1} s, exit {}",
             self.output.summary(),
@@ -438,6 +434,7 @@ fn load(
     {
         log::error!("{error}");
     }
+    roll_forward(state, &mut spool)?;
     spool.remove_delivered(&record.delivered)?;
     Ok((record, Fare::of_all(state)?, spool))
 }

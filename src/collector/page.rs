@@ -8,7 +8,7 @@ use crate::files::FileError;
 use crate::siem::event::{Bursts, EventDecoder, EventId};
 use crate::siem::page::{Context, PageLine, PageReader};
 use crate::state::seen::SeenIds;
-use crate::state::spool::SegmentWriter;
+use crate::state::segment::SegmentWriter;
 
 /// Lines between two looks at the clock.
 const LINES_PER_LOOK: u64 = 256;
@@ -98,9 +98,9 @@ impl Sink<'_> {
             decoder.bursts = (self.load_bursts)();
         }
         let is_known = |id: &EventId| self.skip.is_some_and(|seen| seen.contains(id));
-        let Some(id) = decoder.decode_new_into(line, is_known, &mut self.segment.text) else { return Ok(()) };
-        self.segment.lines += 1;
-        (self.add_id)(id)?;
-        self.segment.write_if_large()
+        match self.segment.add(|text| decoder.decode_new_into(line, is_known, text))? {
+            Some(id) => (self.add_id)(id),
+            None => Ok(()),
+        }
     }
 }

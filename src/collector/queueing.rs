@@ -209,7 +209,7 @@ impl Queueing {
     }
 
     /// Sends up to so many lines; returns how many it took.
-    fn send(&mut self, store: &Store, lines_max: u64) -> Result<u64, Failure> {
+    fn send(&mut self, store: &mut Store, lines_max: u64) -> Result<u64, Failure> {
         let mut count = 0;
         if lines_max > 0 && self.needs_sacrifice && has_pending(&store.spool, &self.sent.to) {
             let error = "analysisd was restarted; lines that may not have arrived are sent again";
@@ -222,7 +222,7 @@ impl Queueing {
                 Some(next) => next,
                 None => {
                     let mut to = self.sent.to;
-                    if !self.lines.next(&store.spool, &mut to, &mut self.line).map_err(Failure::File)? {
+                    if !self.lines.next(store, &mut to, &mut self.line).map_err(Failure::File)? {
                         self.sent.to = to;
                         break;
                     }

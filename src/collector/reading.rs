@@ -1,15 +1,14 @@
-//! The spool's lines in the order in which they go: collector events first, then Akamai's, each lane by its numbers. Never
-//! writes, never removes.
+//! The spool's lines in the order in which they go: collector events first, then Akamai's, each lane by its numbers. Never gives
+//! away what is not as it was written: that is set aside and told.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
 
+use super::damage;
+use super::store::Store;
 use crate::files::FileError;
 use crate::state::delivery::{Mark, Progress};
-use crate::state::spool::{Lane, Segment, Spool};
-
-/// Buffer for reading a segment, in bytes: the longest line fits.
-const READ_BYTES: usize = 128 << 10;
+use crate::state::segment::{Lane, Next, Segment, SegmentReader};
+use crate::state::spool::Spool;
 
 /// Reads one line after the other.
 #[derive(Debug, Default)]
@@ -20,33 +19,43 @@ pub(super) struct SpoolLines {
 /// The segment that is being read.
 #[derive(Debug)]
 struct Open {
-    segment: Segment,
-    reader: BufReader<File>,
-    at: u64,
+    reader: SegmentReader,
+    /// Where its next line stands.
+    at: Mark,
+    /// What was damaged in it is kept there, and was told.
+    kept_in: Option<PathBuf>,
 }
 
 impl SpoolLines {
     /// The next line behind `progress`, into `line` with its line end; `progress` moves behind it. False where there is none.
     pub(super) fn next(
         &mut self,
-        spool: &Spool,
+        store: &mut Store,
         progress: &mut Progress,
         line: &mut Vec<u8>,
     ) -> Result<bool, FileError> {
         loop {
-            if self.open.as_ref().is_none_or(|open| !open.stands_at(progress)) {
-                let Some(segment) = first_pending(spool, progress) else { return Ok(false) };
-                self.open = Some(Open::at(segment, segment.lane.mark(progress))?);
+            let stands_at = |open: &Open| open.reader.segment.lane.mark(progress) == open.at;
+            let mut open = match self.open.take().filter(stands_at) {
+                Some(open) => open,
+                None => {
+                    let Some(segment) = first_pending(&store.spool, progress).cloned() else { return Ok(false) };
+                    let Some(reader) = damage::open(store, &segment, segment.lane.mark(progress))? else { continue };
+                    Open { at: segment.lane.mark(progress), reader, kept_in: None }
+                }
+            };
+            let Some(next) = damage::next(store, &mut open.reader, line)? else { continue };
+            if next == Next::Damaged || open.reader.ends_early() {
+                let damaged = if next == Next::Damaged { line.as_slice() } else { b"" };
+                damage::keep(store, &open.reader, damaged, &mut open.kept_in);
             }
-            let Some(open) = &mut self.open else { return Ok(false) };
-            line.clear();
-            let read = open.reader.read_until(b'\n', line);
-            let length = read.map_err(FileError::of("read", &open.segment.path))? as u64;
-            let is_header = open.at == 0;
-            // A file that ends early has nothing more.
-            open.at = if length == 0 { open.segment.bytes } else { open.at + length };
-            *open.segment.lane.mark_mut(progress) = Mark { segment: open.segment.number, byte: open.at };
-            if length > 0 && !is_header && line.ends_with(b"\n") {
+            let segment = &open.reader.segment;
+            open.at = Mark { segment: segment.number, byte: open.reader.at() };
+            *segment.lane.mark_mut(progress) = open.at;
+            if open.at.byte < segment.bytes {
+                self.open = Some(open);
+            }
+            if next == Next::Line {
                 return Ok(true);
             }
         }
@@ -70,21 +79,4 @@ fn first_pending<'a>(spool: &'a Spool, progress: &Progress) -> Option<&'a Segmen
             segment.number > mark.segment || (segment.number == mark.segment && segment.bytes > mark.byte)
         })
     })
-}
-
-impl Open {
-    fn at(segment: &Segment, mark: Mark) -> Result<Self, FileError> {
-        let mut file = File::open(&segment.path).map_err(FileError::of("open", &segment.path))?;
-        let at = if segment.number == mark.segment { mark.byte } else { 0 };
-        file.seek(SeekFrom::Start(at)).map_err(FileError::of("read", &segment.path))?;
-        Ok(Self { segment: segment.clone(), reader: BufReader::with_capacity(READ_BYTES, file), at })
-    }
-
-    /// Whether its next line is the one behind `progress`.
-    fn stands_at(&self, progress: &Progress) -> bool {
-        let mark = self.segment.lane.mark(progress);
-        let begins = self.at == 0 && mark.segment < self.segment.number;
-        let goes_on = mark == Mark { segment: self.segment.number, byte: self.at };
-        (begins || goes_on) && self.at < self.segment.bytes
-    }
 }

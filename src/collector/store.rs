@@ -1,16 +1,11 @@
-//! What a run shares: the spool, notices to Wazuh, and the reserve that lets state be saved on a full disk. Never asks
-//! Akamai, never writes to stdout.
-
-use std::io::Write;
-use std::path::PathBuf;
+//! What a run shares: the spool, notices to Wazuh, what keeps it from storing more. Never asks Akamai, never writes to stdout.
 
 use super::notice::Notice;
-use crate::files::{FileError, create, remove};
+use crate::clock::span;
+use crate::files::FileError;
 use crate::state::StateFolder;
-use crate::state::spool::{Header, Lane, Spool};
-
-/// Bytes kept in reserve, to be given up when a cursor or record must be saved on a full disk.
-const RESERVE_BYTES: usize = 64 << 10;
+use crate::state::segment::{Header, Lane};
+use crate::state::spool::Spool;
 
 /// The share of the spool's limit from which it counts as full, in percent.
 const FULL_PERCENT: u64 = 80;
@@ -28,6 +23,8 @@ pub(super) struct Store {
     pub(super) trouble: Option<String>,
     /// A page that did not fit.
     pub(super) full: Option<String>,
+    /// The span of lines of the spool that were lost in this run, in Unix seconds; its beginning is 0 where it is not known.
+    pub(super) gap: Option<(i64, i64)>,
 }
 
 impl Store {
@@ -39,6 +36,14 @@ impl Store {
             log::error!("{error}");
             self.direct.push(line);
         }
+    }
+
+    /// Tells that lines of the spool are lost, which were written at `to_s`.
+    pub(super) fn lose(&mut self, header: &Header, to_s: i64, why: &str) {
+        log::error!("source {}: events {} are lost: {why}", header.source, span(header.from_s, to_s));
+        let from_s = self.gap.map_or(header.from_s, |(from_s, _)| from_s.min(header.from_s));
+        self.gap = Some((from_s, self.gap.map_or(to_s, |(_, before)| before.max(to_s))));
+        self.tell(&Notice::gap(&header.source, header.from_s, to_s, why));
     }
 
     /// Bytes that a new segment may have.
@@ -53,34 +58,15 @@ impl Store {
 
     /// Saves something small, giving up the reserve where the disk is full.
     pub(super) fn save(&self, save: impl Fn() -> Result<(), FileError>) -> Result<(), FileError> {
-        match save() {
-            Err(error) if error.is_no_space() && self.reserve().exists() => {
-                log::warn!("{error}; the reserve {} is given up", self.reserve().display());
-                remove(&self.reserve())?;
-                save()
-            }
-            other => other,
-        }
-    }
-
-    /// Puts the reserve back, where there is room.
-    pub(super) fn keep_reserve(&self) {
-        let path = self.reserve();
-        if !path.exists() && create(&path).is_ok_and(|mut file| file.write_all(&[0; RESERVE_BYTES]).is_err()) {
-            let _ = remove(&path);
-        }
-    }
-
-    fn reserve(&self) -> PathBuf {
-        self.state.path().join("reserve")
+        self.state.save(save)
     }
 
     fn spool_notice(&mut self, source: &str, line: &str) -> Result<(), FileError> {
-        let mut segment = self.spool.write(&Header { source: source.to_owned(), asked: None })?;
-        segment.text.extend_from_slice(line.as_bytes());
-        segment.lines = 1;
-        let sealed = segment.seal(Lane::Notices)?;
-        self.spool.add(sealed);
-        Ok(())
+        let mut segment = self.spool.write(&Header::new(source, 0))?;
+        segment.add(|text| {
+            text.extend_from_slice(line.as_bytes());
+            Some(())
+        })?;
+        self.spool.seal(segment, Lane::Notices, None)
     }
 }

@@ -15,7 +15,7 @@ use crate::handover::{Handover, HandoverError};
 use crate::siem::event::{Bursts, EventDecoder};
 use crate::siem::page::{PageLine, PageReader};
 use crate::siem::query::{Query, Range, Window};
-use crate::state::spool::{Header, Lane};
+use crate::state::segment::{Header, Lane};
 
 /// Why a window did not come whole.
 #[derive(Debug, thiserror::Error)]
@@ -77,20 +77,21 @@ pub(super) fn to_spool(
     deadline: Instant,
 ) -> Result<(), WindowError> {
     let bytes_max = store.room();
-    let mut segment = store.spool.write(&Header { source: source.name.clone(), asked: None })?;
+    let mut segment = store.spool.write(&Header::new(&source.name, unix_seconds() - source.window_s))?;
     let answer = fetch(source, client, deadline, |line| {
-        segment.text.extend_from_slice(line);
-        segment.lines += 1;
+        segment.add(|text| {
+            text.extend_from_slice(line);
+            Some(())
+        })?;
         if segment.bytes() > bytes_max {
             return Err(WindowError::Incomplete("the spool takes no more".into()));
         }
-        Ok(segment.write_if_large()?)
+        Ok(())
     });
     if segment.lines == 0 || matches!(answer, Err(WindowError::Spool(_))) {
         segment.discard();
     } else {
-        let sealed = segment.seal(Lane::Events)?;
-        store.spool.add(sealed);
+        store.spool.seal(segment, Lane::Events, None)?;
     }
     answer
 }

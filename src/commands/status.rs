@@ -14,7 +14,8 @@ use crate::files::FileError;
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::{DeliveryFile, Progress, QueueRate};
 use crate::state::health::{Health, HealthFile};
-use crate::state::spool::{Lane, Segment, Spool};
+use crate::state::segment::{Lane, Next, Segment};
+use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::wazuh::Wazuh;
 
@@ -26,6 +27,9 @@ const GAP_S_MAX: i64 = 86_400;
 
 /// The share of the spool's limit from which it is unhealthy, in percent.
 const SPOOL_PERCENT_MAX: u64 = 80;
+
+/// Bytes of a segment whose lines are counted; beyond that their number is reckoned from its size.
+const COUNTED_BYTES_MAX: u64 = 64 << 20;
 
 /// What is known of one source.
 struct Standing {
@@ -130,29 +134,28 @@ fn pending(state: &StateFolder) -> Result<(HashMap<String, Pending>, u64), FileE
         if begun == segment.bytes {
             continue;
         }
-        let name = segment.header()?.map(|header| header.source).unwrap_or_default();
+        let (name, lines) = remaining(segment, begun)?;
         let of_source = pending.entry(name).or_default();
-        of_source.events += remaining_lines(segment, begun)?;
+        of_source.events += lines;
         of_source.bytes += segment.bytes - begun;
     }
     Ok((pending, spool.bytes()))
 }
 
-/// Lines of a segment behind the byte up to which it was handed over.
-fn remaining_lines(segment: &Segment, begun: u64) -> Result<u64, FileError> {
+/// The source of a segment, and its lines behind the byte up to which it was handed over.
+fn remaining(segment: &Segment, begun: u64) -> Result<(String, u64), FileError> {
+    let mut reader = segment.open(begun)?;
+    let name = reader.header.take().unwrap_or_default().source;
     if begun == 0 {
-        return Ok(segment.lines);
+        return Ok((name, segment.lines));
     }
-    let mut file = std::fs::File::open(&segment.path).map_err(FileError::of("open", &segment.path))?;
-    io::Seek::seek(&mut file, io::SeekFrom::Start(begun)).map_err(FileError::of("read", &segment.path))?;
-    let mut buffer = vec![0; 256 << 10];
-    let mut lines = 0;
-    loop {
-        match io::Read::read(&mut file, &mut buffer).map_err(FileError::of("read", &segment.path))? {
-            0 => return Ok(lines),
-            read => lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64,
-        }
+    let (mut lines, mut line) = (0, Vec::new());
+    while reader.at() - begun < COUNTED_BYTES_MAX && reader.at() < segment.bytes && reader.next(&mut line)? != Next::End
+    {
+        lines += 1;
     }
+    let uncounted = u128::from(segment.bytes - reader.at()) * u128::from(segment.lines) / u128::from(segment.bytes);
+    Ok((name, lines + u64::try_from(uncounted).unwrap_or(0)))
 }
 
 fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64) -> Result<Standing, FileError> {

@@ -4,22 +4,29 @@
 pub mod bursts;
 pub mod cursor;
 pub mod delivery;
+pub mod forward;
 pub mod health;
 mod record;
 pub mod seen;
+pub mod segment;
 pub mod spool;
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 pub use self::record::Loaded;
 
-use crate::files::FileError;
+use crate::clock::unix_seconds;
+use crate::files::{FileError, create, remove};
 
 /// Characters of a source's name that its files carry; the rest of what tells two apart is a hash.
 const NAME_CHARS_MAX: usize = 32;
+
+/// Bytes kept in reserve, to be given up when a cursor or record must be saved on a full disk.
+const RESERVE_BYTES: usize = 64 << 10;
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -50,12 +57,39 @@ impl StateFolder {
     /// When the file cannot be made or locked.
     pub fn try_lock(&self) -> Result<Option<StateLock>, FileError> {
         let path = self.path.join("lock");
-        let file = crate::files::create(&path)?;
+        let file = create(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(StateLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(FileError::of("lock", &path)(error)),
         }
+    }
+
+    /// Saves something small, giving up the reserve where the disk is full.
+    ///
+    /// # Errors
+    /// Those of `save`.
+    pub fn save(&self, save: impl Fn() -> Result<(), FileError>) -> Result<(), FileError> {
+        match save() {
+            Err(error) if error.is_no_space() && self.reserve().exists() => {
+                log::warn!("{error}; the reserve {} is given up", self.reserve().display());
+                remove(&self.reserve())?;
+                save()
+            }
+            other => other,
+        }
+    }
+
+    /// Puts the reserve back, where there is room.
+    pub fn keep_reserve(&self) {
+        let path = self.reserve();
+        if !path.exists() && create(&path).is_ok_and(|mut file| file.write_all(&[0; RESERVE_BYTES]).is_err()) {
+            let _ = remove(&path);
+        }
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
     }
 
     /// A file of a kind for a source, told apart by everything in `identity`.
@@ -74,6 +108,12 @@ impl StateFolder {
         }
         Ok(names)
     }
+}
+
+/// The name under which a copy of a damaged file is kept, beside it.
+pub fn set_aside_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("corrupt-{}-{name}", unix_seconds()))
 }
 
 /// What stands for a source in file names: readable, safe, and different for any two identities.

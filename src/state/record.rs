@@ -1,15 +1,20 @@
-//! Small state as one line of JSON and one line with its checksum. Never takes a damaged record for a fresh start.
+//! Small state as one line of JSON and one line with its checksum. Never takes a damaged record for a fresh start, nor one of a
+//! newer version for a damaged one.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::clock::unix_seconds;
-use crate::files::{FileError, replace_file};
+use super::set_aside_name;
+use crate::files::{FileError, open_regular, replace_file};
+
+/// The format of all state files; those of 0.1.0 name none, which counts as 0. Whoever changes it keeps the checksums as they
+/// are, so that a newer file can be told from a damaged one.
+pub(super) const VERSION: u32 = 1;
 
 /// Bytes of a record; the largest has some 2 kB.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
@@ -25,18 +30,37 @@ pub enum Loaded<T> {
     Corrupt,
 }
 
+/// A record with its format.
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+/// The format of a record.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    version: u32,
+}
+
 /// Reads a record.
 ///
 /// # Errors
-/// A file that exists and cannot be read.
+/// A file that exists and cannot be read, or that a newer version wrote.
 pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, FileError> {
     let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(RECORD_BYTES_MAX).read_to_end(&mut text));
-    match read {
-        Ok(_) => Ok(parse(&text).map_or(Loaded::Corrupt, Loaded::Intact)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Missing),
-        Err(error) => Err(FileError::of("read", path)(error)),
-    }
+    let file = match open_regular(path) {
+        Ok(file) => file,
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Missing),
+        Err(error) => return Err(error),
+    };
+    file.take(RECORD_BYTES_MAX).read_to_end(&mut text).map_err(FileError::of("read", path))?;
+    let Some(json) = intact(&text) else { return Ok(Loaded::Corrupt) };
+    let version = serde_json::from_slice::<Version>(json).map_or(0, |found| found.version);
+    refuse_newer(path, version)?;
+    Ok(serde_json::from_slice(json).map_or(Loaded::Corrupt, Loaded::Intact))
 }
 
 /// Saves a record in the place of the one before.
@@ -44,8 +68,23 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, FileEr
 /// # Errors
 /// The file operation that failed; the record before is still there.
 pub(super) fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), FileError> {
-    let json = serde_json::to_string(record).map_err(|error| FileError::of("write", path)(error.into()))?;
+    let json = serde_json::to_string(&Versioned { version: VERSION, record });
+    let json = json.map_err(|error| FileError::of("write", path)(error.into()))?;
     replace_file(path, format!("{json}\n{}\n", checksum(json.as_bytes())).as_bytes())
+}
+
+/// What a newer version wrote may mean something else: it is left as it is.
+///
+/// # Errors
+/// When it is newer.
+pub(super) fn refuse_newer(path: &Path, version: u32) -> Result<(), FileError> {
+    if version <= VERSION {
+        return Ok(());
+    }
+    let error = format!(
+        "a newer wazuh-akamai wrote it (format {version}, this one knows {VERSION}): install that version again; the file is left as it is"
+    );
+    Err(FileError::of("use", path)(io::Error::new(io::ErrorKind::Unsupported, error)))
 }
 
 /// Keeps a copy of a corrupt record, so that somebody can look at it; gives its name. The record stays until another takes
@@ -54,19 +93,16 @@ pub(super) fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), FileErro
 /// # Errors
 /// When it cannot be copied.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("corrupt-{}-{name}", unix_seconds()));
+    let aside = set_aside_name(path);
     fs::copy(path, &aside).map_err(FileError::of("set aside", path))?;
     Ok(aside)
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+/// The JSON of a record that is as it was saved.
+fn intact(text: &[u8]) -> Option<&[u8]> {
     let mut lines = text.split(|byte| *byte == b'\n');
     let (json, sum, end) = (lines.next()?, lines.next()?, lines.next()?);
-    if !end.is_empty() || lines.next().is_some() || sum != checksum(json).as_bytes() {
-        return None;
-    }
-    serde_json::from_slice(json).ok()
+    (end.is_empty() && lines.next().is_none() && sum == checksum(json).as_bytes()).then_some(json)
 }
 
 fn checksum(json: &[u8]) -> String {
@@ -77,24 +113,50 @@ fn checksum(json: &[u8]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize)]
+    struct Numbers {
+        numbers: BTreeMap<String, u32>,
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_and_one_without_a_version_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        for (json, is_known) in [
+            (r#"{"numbers":{"one":1}}"#, true),
+            (r#"{"version":1,"numbers":{"one":1}}"#, true),
+            (r#"{"version":2,"letters":{}}"#, false),
+        ] {
+            fs::write(&path, format!("{json}\n{}\n", checksum(json.as_bytes()))).unwrap();
+            match load::<Numbers>(&path) {
+                Ok(found) => assert!(is_known && matches!(found, Loaded::Intact(_))),
+                Err(error) => {
+                    assert!(!is_known && error.is_newer() && error.to_string().contains("format 2"), "{error}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_damage_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("record");
-        assert!(matches!(load::<Vec<u32>>(&path).unwrap(), Loaded::Missing));
-        save(&path, &vec![1_u32, 2, 3]).unwrap();
-        assert!(matches!(load::<Vec<u32>>(&path).unwrap(), Loaded::Intact(numbers) if numbers == [1, 2, 3]));
+        let record = BTreeMap::from([("one".to_owned(), 1_u32), ("two".to_owned(), 2)]);
+        assert!(matches!(load::<Numbers>(&path).unwrap(), Loaded::Missing));
+        save(&path, &Numbers { numbers: record.clone() }).unwrap();
+        assert!(matches!(load::<Numbers>(&path).unwrap(), Loaded::Intact(found) if found.numbers == record));
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(matches!(load::<Vec<u32>>(&path).unwrap(), Loaded::Corrupt), "cut at {length}");
+            assert!(matches!(load::<Numbers>(&path).unwrap(), Loaded::Corrupt), "cut at {length}");
         }
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            assert!(matches!(load::<Vec<u32>>(&path).unwrap(), Loaded::Corrupt), "damaged at {at}");
+            assert!(matches!(load::<Numbers>(&path).unwrap(), Loaded::Corrupt), "damaged at {at}");
         }
         let aside = set_aside(&path).unwrap();
         assert_eq!(fs::read(&aside).unwrap(), fs::read(&path).unwrap());

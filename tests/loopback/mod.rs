@@ -185,6 +185,11 @@ impl Akamai {
         self.state.lock().unwrap().habits = habits;
     }
 
+    /// No request fails any more.
+    pub fn fail_no_more(&self) {
+        self.state.lock().unwrap().faults.clear();
+    }
+
     /// Sets the server's clock ahead of the real one.
     pub fn set_clock_ahead(&self, seconds: i64) {
         self.state.lock().unwrap().clock_ahead_s = seconds;

@@ -88,7 +88,7 @@ impl SourceRun<'_> {
                 ));
                 // Others may still find room, and so may a smaller page.
                 self.standing = Standing::Stopped;
-                return if at_floor { self.save_and_release_held(store) } else { self.halve_limit(store) };
+                return if at_floor { Ok(()) } else { self.halve_limit(store) };
             }
             PageEnd::Incomplete(reason) => reason,
             PageEnd::Whole(_) => format!("Akamai counts {lacking} events more"),
@@ -96,7 +96,7 @@ impl SourceRun<'_> {
         let error = format!("the answer is incomplete after {received} events: {reason}");
         if at_floor {
             self.page_failed(error);
-            return self.save_and_release_held(store);
+            return self.save_cursor(store);
         }
         log::warn!("source {}: {error}; asking again for half as many", self.source.name);
         self.failed = Some((Exit::Unavailable, error));
@@ -147,7 +147,7 @@ impl SourceRun<'_> {
         // What was told once is not told again, whatever becomes of this request.
         self.cursor.caught_up_s = self.cursor.caught_up_s.max(from);
         self.cursor.skip_seen = true;
-        self.save_and_release_held(store)
+        self.save_cursor(store)
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 pub(super) use self::failing::{failure, random};
 
 use super::fare::Fare;
-use super::held;
 use super::notice::Notice;
 use super::page::{self, Page, PageEnd, Sink};
 use super::store::Store;
@@ -26,7 +25,7 @@ use crate::state::bursts::BurstFiles;
 use crate::state::cursor::{Cursor, CursorFile, Position};
 use crate::state::health::Condition;
 use crate::state::seen::{SeenFiles, SeenMark};
-use crate::state::spool::{Header, Lane, SegmentWriter};
+use crate::state::segment::{Header, Lane, SegmentWriter};
 
 /// The smallest limit that a cut answer leads to.
 const LIMIT_MIN: u32 = 1_000;
@@ -122,10 +121,16 @@ impl<'a> SourceRun<'a> {
             failed: None,
             events: 0,
         };
-        match run.cursor_file.load()? {
-            Loaded::Intact(cursor) => run.cursor = Cursor { limit: cursor.limit.min(source.limit), ..cursor },
-            Loaded::Missing => run.start(store),
-            Loaded::Corrupt => run.replace_corrupt_cursor(store)?,
+        let saved = run.cursor_file.load()?;
+        match (store.spool.unsaved_cursor(&run.cursor_file.key).cloned(), saved) {
+            (Some(cursor), _) | (None, Loaded::Intact(cursor)) => {
+                let limit = cursor.limit.min(source.limit);
+                // The ids are the source's: it may have been asked for something else since.
+                let seen = cursor.seen.max(run.fare.health.seen);
+                run.cursor = Cursor { limit, seen, ..cursor };
+            }
+            (None, Loaded::Missing) => run.start(store),
+            (None, Loaded::Corrupt) => run.replace_corrupt_cursor(store)?,
         }
         store.spool.number_beyond(run.cursor.segment);
         Ok(run)
@@ -231,15 +236,7 @@ impl<'a> SourceRun<'a> {
         self.is_fresh = false;
         self.cursor.position = Position::Since(from);
         (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
-        self.save_and_release_held(store)
-    }
-
-    /// Saves the cursor where its position is a new one: the page that was sealed at the old one will not come again.
-    fn save_and_release_held(&mut self, store: &mut Store) -> Result<(), FileError> {
-        let held = held::take(store, &self.cursor_file.key, &mut self.cursor)?;
-        self.save_cursor(store)?;
-        held.into_iter().for_each(|segment| store.spool.add(segment));
-        Ok(())
+        self.save_cursor(store)
     }
 
     fn take_page(
@@ -255,8 +252,8 @@ impl<'a> SourceRun<'a> {
             _ => 0,
         };
         let at_floor = self.cursor.limit <= LIMIT_MIN.min(self.source.limit);
-        // Nothing whole at the smallest limit: a part is better than nothing for ever, unless a part is held back already.
-        let takes_part = at_floor && segment.lines > 0 && !store.spool.holds(&self.cursor_file.key);
+        // Nothing whole at the smallest limit: a part is better than nothing for ever.
+        let takes_part = at_floor && segment.lines > 0;
         let accept = match &page.end {
             PageEnd::Whole(_) => {
                 lacking == 0 || self.cursor.shortfall.is_some_and(|before| before == lacking || at_floor)
@@ -283,8 +280,8 @@ impl<'a> SourceRun<'a> {
         deadline: Instant,
     ) -> Result<Received, FileError> {
         let skip = if self.cursor.skip_seen { Some(self.seen.load(self.cursor.seen)?) } else { None };
-        let asked = Some((self.cursor_file.key.clone(), self.cursor.position.text()));
-        let mut segment = store.spool.write(&Header { source: self.source.name.clone(), asked })?;
+        let from_s = self.cursor.caught_up_s.min(self.cursor.committed_s);
+        let mut segment = store.spool.write(&Header::new(&self.source.name, from_s))?;
         let mut ids = self.seen.append(self.cursor.seen)?;
         let bytes_max = store.room();
         let mut add_id = |id| ids.add(id);
@@ -305,7 +302,7 @@ impl<'a> SourceRun<'a> {
         }
     }
 
-    /// Seals a page and moves the cursor behind it.
+    /// Seals a page with the cursor that counts then, and saves that.
     fn commit_page(
         &mut self,
         store: &mut Store,
@@ -317,14 +314,6 @@ impl<'a> SourceRun<'a> {
     ) -> Result<(), FileError> {
         let lines = segment.lines;
         let mut cursor = Cursor { seen, ..self.cursor.clone() };
-        if lines > 0 {
-            let sealed = segment.seal(Lane::Events)?;
-            cursor.segment = sealed.number;
-            store.spool.add(sealed);
-            cursor.bursts = self.save_bursts(store);
-        } else {
-            segment.discard();
-        }
         let outcome = match page.end {
             PageEnd::Whole(context) => Ok(self.advance(&mut cursor, &context, page.received, asked_s)),
             PageEnd::Incomplete(reason) => Err(reason),
@@ -332,14 +321,16 @@ impl<'a> SourceRun<'a> {
             PageEnd::Expired => Err(String::new()),
         };
         cursor.skip_seen |= outcome.is_err();
-        if let Err(error) = self.commit(store, cursor) {
-            self.decoder.bursts = None;
-            // Whether the cursor moved is not known: the next run looks, and takes the segment or asks again.
-            if lines > 0 {
-                store.spool.segments.pop();
+        if lines > 0 {
+            cursor.bursts = self.save_bursts(store);
+            if let Err(error) = store.spool.seal(segment, Lane::Events, Some((&self.cursor_file.key, &mut cursor))) {
+                self.decoder.bursts = None;
+                return Err(error);
             }
-            return Err(error);
+        } else {
+            segment.discard();
         }
+        self.commit(store, cursor)?;
         self.events += lines;
         self.page_committed(store, outcome, lacking, asked_s);
         Ok(())
@@ -386,10 +377,10 @@ impl<'a> SourceRun<'a> {
         }
     }
 
+    /// Saves a cursor that counts already where a page was sealed with it.
     fn commit(&mut self, store: &mut Store, cursor: Cursor) -> Result<(), FileError> {
-        // Before the cursor moves: behind it nothing would hold back what has come again.
-        store.spool.drop_held(&self.cursor_file.key)?;
         store.save(|| self.cursor_file.save(&cursor))?;
+        store.spool.cursor_saved(&self.cursor_file.key);
         let forgotten = self.seen.forget_before(cursor.seen).and_then(|()| self.bursts.keep_only(cursor.bursts));
         if let Err(error) = forgotten {
             log::warn!("source {}: {error}", self.source.name);

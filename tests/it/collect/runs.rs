@@ -169,7 +169,7 @@ fn a_wrong_flag_says_nothing_to_wazuh() {
 }
 
 /// Stores denied requests of one client.
-fn store_denied(site: &Site, numbers: std::ops::Range<u64>) {
+pub fn store_denied(site: &Site, numbers: std::ops::Range<u64>) {
     let lines = numbers.map(|number| {
         format!(
             "{{\"attackData\":{{\"clientIP\":\"192.0.2.9\",\"appliedAction\":\"deny\"}},\"httpMessage\":{{\"start\":\"{}\",\"requestId\":\"{number:x}.a\",\"host\":\"a.example\"}}}}",
@@ -179,7 +179,7 @@ fn store_denied(site: &Site, numbers: std::ops::Range<u64>) {
     site.akamai.store(30, lines.collect::<Vec<String>>());
 }
 
-fn numbers_that_complete_a_burst(events: &[Value]) -> Vec<u64> {
+pub fn numbers_that_complete_a_burst(events: &[Value]) -> Vec<u64> {
     let completes = events.iter().filter(|event| event["akamai"]["burst"] == "source_blocked").cloned();
     numbers(&completes.collect::<Vec<_>>())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::crash::collect_with_fault;
 use super::recovery::rewrite;
+use super::runs::{numbers_that_complete_a_burst, store_denied};
 use super::site::{Modulesd, Site, notices, numbers};
 use crate::loopback::{Akamai, Fault, Settings, now, samples};
 
@@ -48,6 +49,72 @@ fn a_sealed_page_whose_cursor_did_not_move_is_delivered_once_whatever_comes_next
         assert_eq!(numbers(&events), all(10..20), "{next}: {}", site.log());
         assert!(site.state_files("spool-").is_empty());
     }
+}
+
+#[test]
+fn a_sealed_page_is_never_asked_for_again() {
+    let site = Site::new();
+    site.store(40, 0..10);
+    site.collect().expect(0);
+    site.store(30, 10..20);
+    seal_and_die(&site);
+    let before = site.akamai.seen().last().unwrap().target.clone();
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(10..20));
+    assert_ne!(site.akamai.seen().last().unwrap().target, before);
+}
+
+#[test]
+fn a_sealed_page_whose_cursor_is_damaged_meanwhile_says_where_to_go_on() {
+    let site = Site::new();
+    site.store(40, 0..10);
+    site.collect().expect(0);
+    site.store(30, 10..20);
+    seal_and_die(&site);
+    fs::write(&site.state_files("cursor-")[0], "x").unwrap();
+    site.store(20, 20..25);
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(10..25), "{}", site.log());
+    assert!(site.akamai.seen().last().unwrap().target.contains("offset="));
+    assert_eq!(site.state_files("corrupt-").len(), 1);
+    site.store(10, 25..27);
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(25..27));
+}
+
+#[test]
+fn the_ids_of_a_sealed_page_are_known_to_whatever_its_source_is_asked_for_next() {
+    let site = Site::new();
+    site.store(40, 0..10);
+    site.collect().expect(0);
+    site.store(30, 10..20);
+    seal_and_die(&site);
+    site.akamai.set_config_ids("14227;9");
+    site.configure(&site.akamai.config());
+    site.store(20, 20..25);
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(10..25), "{}", site.log());
+}
+
+#[test]
+fn the_lines_of_an_incomplete_page_that_was_sealed_come_once() {
+    let site = Site::with(Settings::default(), "limit = 1000\n");
+    site.store(40, 0..10);
+    site.collect().expect(0);
+    site.store(30, 10..20);
+    site.akamai.fail(vec![Fault::NoContext; 20]);
+    seal_and_die(&site);
+    site.akamai.fail_no_more();
+    site.store(20, 20..25);
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(10..25), "{}", site.log());
+}
+
+#[test]
+fn bursts_count_the_events_of_a_sealed_page_once() {
+    let site = Site::new();
+    store_denied(&site, 0..3);
+    site.collect().expect(0);
+    store_denied(&site, 3..6);
+    seal_and_die(&site);
+    store_denied(&site, 6..9);
+    let events = site.collect().expect(0).events();
+    assert_eq!((numbers(&events), numbers_that_complete_a_burst(&events)), (all(3..9), vec![7]));
 }
 
 #[test]
