@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::time::Duration;
 
+use rustls::CertificateError;
 use ureq::http::header::{AUTHORIZATION, DATE, LOCATION, RETRY_AFTER};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
@@ -70,6 +71,16 @@ pub enum TransportError {
         /// What failed.
         reason: String,
     },
+    /// A certificate that is not trusted, or a proxy that lets nobody in: somebody has to mend that.
+    #[error("cannot reach {host}: {reason}; {mend}")]
+    Barred {
+        /// Host and port.
+        host: String,
+        /// What failed.
+        reason: String,
+        /// What to do.
+        mend: &'static str,
+    },
     /// The host took the request and did not answer in time.
     #[error("{host} does not answer: {reason}")]
     Silent {
@@ -133,6 +144,9 @@ impl Transport {
         let sent = request.config().timeout_global(Some(answer_time)).build().call();
         let response = sent.map_err(|error| {
             let host = scheme_and_authority.split_once("://").map_or(scheme_and_authority, |(_, host)| host).to_owned();
+            if let Some((reason, mend)) = barred(&error) {
+                return TransportError::Barred { host, reason, mend };
+            }
             let reason = reason(&error);
             match error {
                 ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
@@ -150,6 +164,48 @@ impl Transport {
             location: text(LOCATION),
             body: Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()),
         })
+    }
+}
+
+/// Where it is known what is in the way: that, and what to do.
+fn barred(error: &ureq::Error) -> Option<(String, &'static str)> {
+    let tls = match error {
+        ureq::Error::Rustls(error) => error,
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref::<rustls::Error>()?,
+        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            let reason = "the proxy does not take this user and password, or wants one (407)";
+            return Some((reason.into(), "set proxy = http://user:password@host:port"));
+        }
+        _ => return None,
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(error) => Some(distrust(error)),
+        // The words of rustls-platform-verifier.
+        rustls::Error::General(words) if words.contains("No CA certificates") => {
+            let reason = "this machine has no CA certificates to check its certificate against";
+            Some((reason.into(), "install the package ca-certificates, or set ca_file"))
+        }
+        _ => None,
+    }
+}
+
+fn distrust(error: &CertificateError) -> (String, &'static str) {
+    match error {
+        CertificateError::UnknownIssuer => (
+            "its certificate is of an authority that is not trusted (UnknownIssuer)".into(),
+            "install or update the package ca-certificates; where TLS is inspected on the way, name the CA of that in ca_file",
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("its certificate has expired".into(), "check this machine's clock, and what answers in its place")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            ("its certificate is not valid yet".into(), "check this machine's clock")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+            "its certificate is of another host".into(),
+            "check host for a typing error, and what answers in its place",
+        ),
+        other => (format!("its certificate is not trusted ({other})"), "find out what answers in its place"),
     }
 }
 

@@ -36,3 +36,5 @@ mod pacing;
 mod rules;
 /// What keeps the project in shape: pure modules, documentation that says what the code does.
 mod tidy;
+/// HTTPS, its certificates, and proxies on the way.
+mod tls;

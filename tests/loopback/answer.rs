@@ -132,7 +132,9 @@ fn checked(
     let clock = now() + state.clock_ahead_s;
     let refusal = |status, kind: &str, detail: &str| problem(clock, status, kind, detail, None);
     let header = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match signature::check(&state.settings.credentials, &address.to_string(), target, header, clock) {
+    let origin =
+        state.settings.behind.as_ref().map_or_else(|| format!("http\t{address}"), |host| format!("https\t{host}"));
+    match signature::check(&state.settings.credentials, &origin, target, header, clock) {
         Ok(nonce) if state.nonces.insert(nonce.clone()) => {}
         Err(Refusal::InvalidTimestamp) => return Err(refusal(400, "-/pep-authn/request-error", "Invalid timestamp")),
         _ => return Err(refusal(401, "-/pep-authn/deny", "The signature does not match")),

@@ -44,6 +44,8 @@ pub struct Settings {
     pub limit_max: Option<u64>,
     /// So many made-up events instead of the stored ones, streamed without holding them.
     pub bulk: Option<u64>,
+    /// Clients reach it by TLS under this host (and port); who speaks that for it is somebody else.
+    pub behind: Option<String>,
 }
 
 impl Default for Settings {
@@ -60,6 +62,7 @@ impl Default for Settings {
             overshoot: 0,
             limit_max: None,
             bulk: None,
+            behind: None,
         }
     }
 }
@@ -163,7 +166,15 @@ impl Akamai {
 
     /// For the configuration's `host`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match &self.state.lock().unwrap().settings.behind {
+            Some(host) => format!("https://{host}"),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// Where it listens itself.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Stores lines as of `seconds_ago`. What comes before events that an answer has given moves those: offsets count

@@ -23,8 +23,8 @@ pub enum Refusal {
     SignatureMismatch,
 }
 
-/// Checks the `Authorization` header of a GET; returns its nonce.
-pub fn check(credentials: &Credentials, host: &str, target: &str, header: &str, now: i64) -> Result<String, Refusal> {
+/// Checks the `Authorization` header of a GET; returns its nonce. `origin`: scheme and host, with a tab between them.
+pub fn check(credentials: &Credentials, origin: &str, target: &str, header: &str, now: i64) -> Result<String, Refusal> {
     let (unsigned, signature) = header.split_once("signature=").ok_or(Refusal::SignatureMismatch)?;
     let fields = unsigned.strip_prefix("EG1-HMAC-SHA256 ").ok_or(Refusal::SignatureMismatch)?;
     let field = |name: &str| {
@@ -39,7 +39,7 @@ pub fn check(credentials: &Credentials, host: &str, target: &str, header: &str, 
         return Err(Refusal::InvalidTimestamp);
     }
     let key = mac(credentials.client_secret.as_bytes(), timestamp.as_bytes());
-    let data = format!("GET\thttp\t{host}\t{target}\t\t\t{unsigned}");
+    let data = format!("GET\t{origin}\t{target}\t\t\t{unsigned}");
     if known && mac(key.as_bytes(), data.as_bytes()) == signature {
         field("nonce")
     } else {

@@ -167,7 +167,9 @@ pub(super) fn raise_limit(cursor: &mut Cursor, limit_max: u32) {
 
 pub(in crate::collector) fn failure(error: &AskError) -> Failure {
     match error {
-        AskError::Transport(TransportError::Unreachable { .. } | TransportError::Silent { .. }) => Failure::Unreachable,
+        AskError::Transport(
+            TransportError::Unreachable { .. } | TransportError::Barred { .. } | TransportError::Silent { .. },
+        ) => Failure::Unreachable,
         AskError::Refused(refusal) => refused(refusal),
         AskError::Transport(_) | AskError::CaFile(..) | AskError::Nonce(_) => Failure::Refused,
     }

@@ -100,6 +100,9 @@ fn note_clock(skew: Option<i64>, findings: &mut Findings) {
 
 /// Where there is no proxy it can be said whether it is the name.
 fn note_unreachable(source: &Source, error: &AskError, about: &str, findings: &mut Findings) {
+    if let AskError::Transport(TransportError::Barred { host, reason, mend }) = error {
+        return findings.add(Level::Error, about, format!("cannot reach {host}: {reason}"), *mend);
+    }
     let mut mend = "open the way to this host (port 443), or set proxy";
     if matches!(error, AskError::Transport(TransportError::Unreachable { .. })) && source.proxy.is_none() {
         let authority = &source.host.authority;
