@@ -56,10 +56,11 @@ pub enum Command {
     /// to stderr; messages go to the log file. Not for a terminal: use fetch to look at events.
     #[command(after_help = COLLECT_EXAMPLES)]
     Collect,
-    /// Ask Akamai once for a time window and print the events
+    /// Ask Akamai for a time window and print the events, all of them
     ///
-    /// Remembers nothing and changes nothing. Without flags it asks for the last 5 minutes that Akamai answers for: it
-    /// leaves out the newest 5 seconds, and keeps 12 hours.
+    /// Remembers nothing and changes nothing. A window with more events than one answer holds is asked for in smaller ones.
+    /// Without flags it asks for the last 5 minutes that Akamai answers for: it leaves out the newest 5 seconds, and keeps 12
+    /// hours.
     #[command(after_help = FETCH_EXAMPLES)]
     Fetch(FetchArgs),
     /// Fetch a past span of time and queue it for Wazuh

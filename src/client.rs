@@ -1,17 +1,30 @@
 //! One signed question to Akamai for one source, and what the answer amounts to. Never asks twice, never reads a page.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::clock::unix_seconds;
 use crate::config::Source;
 use crate::edgegrid::{self, Credentials, Request};
 use crate::exit::Exit;
-use crate::siem::problem::{PROBLEM_BYTES_MAX, Problem};
+use crate::siem::page::is_akamais;
+use crate::siem::problem::{PROBLEM_BYTES_MAX, Problem, shown};
 use crate::siem::query::Query;
 use crate::transport::{Answer, Transport, TransportError, TransportSettings};
+
+/// Bytes of an answer that are looked at for a line of Akamai's where the first is none.
+const START_BYTES_MAX: usize = 64 << 10;
+
+/// The time between two requests to one host, by whatever source.
+pub const REQUEST_GAP: Duration = Duration::from_secs(1);
+
+/// When each host was asked last.
+#[derive(Debug, Default)]
+pub struct Pace(HashMap<String, Instant>);
 
 /// Asks for one source.
 #[derive(Debug)]
@@ -39,6 +52,12 @@ pub enum AskError {
     /// An answer with another status than 200.
     #[error("{0}")]
     Refused(Box<Refusal>),
+    /// Somebody else answered with status 200; how that begins.
+    #[error(
+        "the answer is not Akamai's: it begins with {0:?}. A captive portal or a proxy answers in its place; open the way to \
+         this host (port 443), or set proxy"
+    )]
+    Foreign(String),
 }
 
 impl AskError {
@@ -81,6 +100,19 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl Pace {
+    /// Asks the host of this source as soon as it may be asked again. It counts from the answer: by then the host has had the
+    /// request for sure.
+    pub fn ask<T>(&mut self, source: &Source, ask: impl FnOnce() -> T) -> T {
+        if let Some(asked) = self.0.get(&source.host.authority) {
+            thread::sleep(REQUEST_GAP.saturating_sub(asked.elapsed()));
+        }
+        let answer = ask();
+        self.0.insert(source.host.authority.clone(), Instant::now());
+        answer
+    }
+}
+
 impl Client {
     /// Reads what is needed to ask: certificates, and the proxy from the environment.
     ///
@@ -114,7 +146,7 @@ impl Client {
         let authorization = edgegrid::authorization(&self.credentials, &request, &timestamp, &nonce()?);
         log::debug!("source {}: GET {}{target}", self.name, self.url);
         let answer = self.transport.get(&self.url, &target, &authorization, answer_time)?;
-        if answer.status == 200 { Ok(answer) } else { Err(AskError::Refused(Box::new(refusal(answer, skew_s)))) }
+        if answer.status == 200 { akamais(answer) } else { Err(AskError::Refused(Box::new(refusal(answer, skew_s)))) }
     }
 }
 
@@ -122,6 +154,40 @@ impl Client {
 pub fn skew_s(answer: &Answer) -> Option<i64> {
     let server = jiff::fmt::rfc2822::parse(answer.date.as_deref()?).ok()?;
     Some(server.timestamp().as_second() - unix_seconds())
+}
+
+/// The answer, if it is one of Akamai's by its type and by how it begins.
+fn akamais(mut answer: Answer) -> Result<Answer, AskError> {
+    let mut start = Vec::new();
+    let mut failed = None;
+    while is_akamais(&start).is_none() && start.len() < START_BYTES_MAX && failed.is_none() {
+        let mut piece = [0; 4_096];
+        match answer.body.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => start.extend_from_slice(&piece[..length]),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let is_html = answer.content_type.as_ref().is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+    let is_empty = start.trim_ascii().is_empty();
+    if is_html || (!is_empty && failed.is_none() && is_akamais(&start).is_none()) {
+        return Err(AskError::Foreign(shown(&String::from_utf8_lossy(&start))));
+    }
+    let start = io::Cursor::new(start);
+    answer.body = match failed {
+        Some(error) => Box::new(start.chain(Failing(Some(error)))),
+        None => Box::new(start.chain(answer.body)),
+    };
+    Ok(answer)
+}
+
+/// A body that broke off while its beginning was looked at.
+struct Failing(Option<io::Error>);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
 }
 
 fn refusal(answer: Answer, used_skew_s: i64) -> Refusal {

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use rustls::CertificateError;
-use ureq::http::header::{AUTHORIZATION, DATE, LOCATION, RETRY_AFTER};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
 
@@ -50,6 +50,8 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// Where a redirect points, as sent.
     pub location: Option<String>,
+    /// What the body is (`Content-Type`), as sent.
+    pub content_type: Option<String>,
     /// The body, decompressed. A connection that is cut is an error; a body that simply ends is not.
     pub body: Box<dyn Read + Send>,
 }
@@ -162,6 +164,7 @@ impl Transport {
             date: text(DATE),
             retry_after: text(RETRY_AFTER),
             location: text(LOCATION),
+            content_type: text(CONTENT_TYPE),
             body: Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()),
         })
     }

@@ -4,27 +4,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::page::{self, PageEnd, Sink};
-use super::source::{REQUEST_GAP, failure, random};
-use crate::client::{AskError, Client};
+use super::source::{failure, random};
+use crate::client::{AskError, Client, Pace};
 use crate::config::Source;
 use crate::files::FileError;
 use crate::retry::{self, Failure, Reaction};
 use crate::siem::event::{EventDecoder, EventId};
-use crate::siem::query::{Query, Range, Window};
+use crate::siem::query::{Query, RETENTION_S, Range, Slices, Window};
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::DeliveryFile;
 use crate::state::forward::roll_forward;
 use crate::state::seen::{SeenFiles, SeenIds};
 use crate::state::segment::{Header, Lane};
 use crate::state::spool::Spool;
-use crate::state::{Loaded, StateFolder};
-use crate::transport::ANSWER_S_MAX;
+use crate::state::{Loaded, StateFolder, StateLock};
+use crate::transport::{ANSWER_S_MAX, Answer};
 
 /// The first slice, in seconds: a quarter of an hour of a busy site fits into one answer.
 const SLICE_S: i64 = 900;
 
 /// The share of the spool's limit that a backfill may fill, in percent.
 const SPOOL_PERCENT_MAX: u64 = 75;
+
+/// Time between two slices in which the state folder is free, in milliseconds: a `collect` that waits looks more often.
+const UNLOCKED_MS: u64 = 500;
 
 /// The longest wait between two attempts, in seconds: meanwhile no `collect` can work.
 const WAIT_S_MAX: u64 = 60;
@@ -38,7 +41,7 @@ pub struct Backfill<'a> {
     pub source: &'a Source,
     /// What asks for it.
     pub client: &'a Client,
-    /// The folder, locked by the caller.
+    /// The folder.
     pub state: &'a StateFolder,
     /// Bytes that the spool may take.
     pub spool_bytes_max: u64,
@@ -53,6 +56,9 @@ pub enum BackfillError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Somebody else holds the state folder.
+    #[error("the state folder is in use")]
+    Locked,
     /// The spool.
     #[error("the spool is full ({0} bytes): wait until the wodle has handed it over, or raise spool_max")]
     Full(u64),
@@ -70,58 +76,55 @@ pub enum BackfillError {
 
 /// How one slice ended.
 enum Slice {
-    Stored(u64, Vec<EventId>),
+    Stored(u64),
     TooLarge(String),
 }
 
 impl Backfill<'_> {
-    /// Fetches the span; `progress` hears up to which second everything is stored, and how many events that were. Returns
-    /// the events stored.
+    /// Fetches the span; `lock` gives the right to change the state folder, which is held for one slice at a time so that
+    /// `collect` gets in between. `progress` hears up to which second everything is stored, and how many events that were.
+    /// Returns the events stored.
     ///
     /// # Errors
     /// What ended it early.
-    pub fn run(&self, from: i64, to: i64, mut progress: impl FnMut(i64, u64)) -> Result<u64, BackfillError> {
-        let mut spool = Spool::recover(self.state)?;
-        spool.number_beyond(self.last_number()?);
-        roll_forward(self.state, &mut spool)?;
-        let known = self.known()?;
-        let (mut at, mut length, mut events) = (from, SLICE_S, 0);
-        let mut last: Vec<EventId> = Vec::new();
-        let mut asked: Option<Instant> = None;
-        while at < to {
-            if let Some(asked) = asked {
-                thread::sleep(REQUEST_GAP.saturating_sub(asked.elapsed()));
-            }
-            asked = Some(Instant::now());
-            let end = at.saturating_add(length).min(to);
-            // Two slices share the second between them: whether an answer holds it is documented nowhere.
-            match self.slice(&mut spool, at, end, &known.and(&last))? {
-                Slice::Stored(stored, ids) => {
-                    (at, last) = (end, ids);
+    pub fn run(
+        &self,
+        (from, to): (i64, i64),
+        pace: &mut Pace,
+        lock: impl Fn() -> Option<StateLock>,
+        mut progress: impl FnMut(i64, u64),
+    ) -> Result<u64, BackfillError> {
+        let mut slices = Slices::new(from, to, SLICE_S);
+        let mut events = 0;
+        while let Some((from, to)) = slices.next() {
+            let ended = {
+                let _lock = lock().ok_or(BackfillError::Locked)?;
+                self.slice(from, to, pace)?
+            };
+            match ended {
+                Slice::Stored(stored) => {
+                    slices.done();
                     events += stored;
-                    length = (length * 2).min(SLICE_S);
-                    progress(at, events);
+                    progress(to, events);
                 }
-                Slice::TooLarge(reason) if length == 1 => {
-                    return Err(BackfillError::Incomplete { from: at, to: end, reason });
-                }
-                Slice::TooLarge(reason) => {
+                Slice::TooLarge(reason) if slices.halve() => {
                     log::debug!("source {}: {reason}; asking for half the span", self.source.name);
-                    length = (length / 2).max(1);
                 }
+                Slice::TooLarge(reason) => return Err(BackfillError::Incomplete { from, to, reason }),
             }
+            thread::sleep(Duration::from_millis(UNLOCKED_MS));
         }
         Ok(events)
     }
 
-    /// Ids of lines that have been delivered, as far as they are remembered.
-    fn known(&self) -> Result<SeenIds, FileError> {
-        let file = CursorFile::of(self.state, self.source);
+    /// Ids of lines that have been delivered or backfilled, as far as they are remembered.
+    fn known(&self, backfilled: &SeenFiles) -> Result<SeenIds, FileError> {
         let seen = SeenFiles::of(self.state, &self.source.name);
-        match file.load()? {
-            Loaded::Intact(cursor) => seen.load(cursor.seen),
-            Loaded::Missing | Loaded::Corrupt => Ok(SeenIds::default()),
-        }
+        let delivered = match CursorFile::of(self.state, self.source).load()? {
+            Loaded::Intact(cursor) => seen.load(cursor.seen)?,
+            Loaded::Missing | Loaded::Corrupt => SeenIds::default(),
+        };
+        Ok(delivered.and(backfilled.load_recent(RETENTION_S.unsigned_abs())?))
     }
 
     /// The greatest number that a segment of the past may have had.
@@ -137,10 +140,15 @@ impl Backfill<'_> {
         Ok(delivered.max(cursor))
     }
 
-    fn slice(&self, spool: &mut Spool, from: i64, to: i64, skip: &SeenIds) -> Result<Slice, BackfillError> {
+    fn slice(&self, from: i64, to: i64, pace: &mut Pace) -> Result<Slice, BackfillError> {
+        let backfilled = SeenFiles::of_backfill(self.state, &self.source.name);
+        let mut spool = Spool::recover(self.state)?;
+        spool.number_beyond(self.last_number()?);
+        roll_forward(self.state, &mut spool)?;
+        let known = self.known(&backfilled)?;
         let window = Window { from, to: Some(to) };
         let (config_ids, limit) = (self.source.config_ids.clone(), self.source.limit);
-        let answer = self.ask(&Query { config_ids, range: Range::Window(window), limit })?;
+        let answer = self.ask(&Query { config_ids, range: Range::Window(window), limit }, pace)?;
         let mut decoder = EventDecoder::new(self.source.events.clone());
         let mut segment = spool.write(&Header::new(&self.source.name, from))?;
         let mut ids = Vec::new();
@@ -151,7 +159,7 @@ impl Backfill<'_> {
         // What comes next from Akamai needs room as well.
         let bytes_max = (self.spool_bytes_max / 100 * SPOOL_PERCENT_MAX).saturating_sub(spool.bytes());
         let load_bursts = &|| None;
-        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(skip), bytes_max };
+        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(&known), bytes_max };
         let deadline = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
         let page = match page::read_into(answer.body, &mut decoder, &mut sink, deadline) {
             Ok(page) => page,
@@ -184,15 +192,19 @@ impl Backfill<'_> {
             segment.discard();
         } else {
             spool.seal(segment, Lane::Events, None)?;
+            if let Err(error) = remember(&backfilled, &ids) {
+                log::warn!("source {}: {error}; another backfill of this span will bring it again", self.source.name);
+            }
         }
-        Ok(Slice::Stored(lines, ids))
+        Ok(Slice::Stored(lines))
     }
 
     /// Asks until there is an answer, or it makes no sense.
-    fn ask(&self, query: &Query) -> Result<crate::transport::Answer, AskError> {
+    fn ask(&self, query: &Query, pace: &mut Pace) -> Result<Answer, AskError> {
         let (mut attempt, mut skew_s) = (0, 0);
         loop {
-            let error = match self.client.ask(query, skew_s, Duration::from_secs(ANSWER_S_MAX)) {
+            let asked = pace.ask(self.source, || self.client.ask(query, skew_s, Duration::from_secs(ANSWER_S_MAX)));
+            let error = match asked {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -204,15 +216,21 @@ impl Backfill<'_> {
             match reaction {
                 Reaction::Wait(wait) if attempt < ATTEMPTS_MAX && wait.as_secs() <= WAIT_S_MAX => {
                     log::warn!("source {}: {error}; asking again in {:.0} s", self.source.name, wait.as_secs_f64());
-                    thread::sleep(wait.max(REQUEST_GAP));
+                    thread::sleep(wait);
                 }
                 Reaction::CorrectClock(skew) => {
                     log::warn!("source {}: {error}; going on with Akamai's time", self.source.name);
                     skew_s += skew;
-                    thread::sleep(REQUEST_GAP);
                 }
                 _ => return Err(error),
             }
         }
     }
+}
+
+/// Remembers the ids of a slice that is stored.
+fn remember(backfilled: &SeenFiles, ids: &[EventId]) -> Result<(), FileError> {
+    let mut writer = backfilled.append(backfilled.mark()?)?;
+    ids.iter().try_for_each(|id| writer.add(*id))?;
+    backfilled.forget_before(writer.finish()?)
 }

@@ -120,7 +120,11 @@ impl<'a> Collector<'a> {
     fn open(run: Run<'a>) -> Result<Self, (FileError, Handover)> {
         let file = DeliveryFile::of(&run.state);
         match load(&run.state, &file, &run.parent, run.socket.as_ref()) {
-            Ok((record, fare, spool)) => {
+            Ok((record, mut fare, spool)) => {
+                if run.state.forget_stuck_lock().unwrap_or(false) {
+                    // It was told then; how it stands now is found out at the end.
+                    fare.health.begin(Condition::Backlog, unix_seconds());
+                }
                 let store = Store {
                     state: run.state,
                     spool,

@@ -9,10 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::collect::{end_on_signal, leave_root};
 use super::{load_config, ready, select};
 use crate::cli::{BackfillArgs, Cli};
-use crate::client::Client;
+use crate::client::{Client, Pace};
 use crate::clock::{rfc_3339, unix_seconds};
 use crate::collector::backfill::{Backfill, BackfillError};
-use crate::config::Source;
 use crate::exit::Exit;
 use crate::handover::LineGuard;
 use crate::siem::query::{NEWEST_S, Window};
@@ -61,11 +60,11 @@ pub fn run(cli: &Cli, args: &BackfillArgs) -> Exit {
     }
     end_on_signal(LineGuard::default(), Exit::Local);
     let state = StateFolder::at(&config.global.state_dir);
-    let Some(_lock) = lock(&state) else { return Exit::Local };
+    let mut pace = Pace::default();
     let to = window.to.unwrap_or(now - NEWEST_S);
     for (source, client) in &sources {
         let backfill = Backfill { source, client, state: &state, spool_bytes_max: config.global.spool_bytes_max };
-        exit = exit.and(fetch(source, &backfill, window.from, to, cli.quiet));
+        exit = exit.and(fetch(&backfill, (window.from, to), &mut pace, cli.quiet));
     }
     exit
 }
@@ -95,7 +94,8 @@ fn lock(state: &StateFolder) -> Option<StateLock> {
     }
 }
 
-fn fetch(source: &Source, backfill: &Backfill<'_>, from: i64, to: i64, quiet: bool) -> Exit {
+fn fetch(backfill: &Backfill<'_>, (from, to): (i64, i64), pace: &mut Pace, quiet: bool) -> Exit {
+    let source = backfill.source;
     let bar = ProgressBar::new(to.abs_diff(from));
     if quiet || !io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -105,11 +105,16 @@ fn fetch(source: &Source, backfill: &Backfill<'_>, from: i64, to: i64, quiet: bo
     }
     bar.set_message(source.name.clone());
     let (mut stored_to, mut stored) = (from, 0);
-    let ended = backfill.run(from, to, |at, events| {
-        (stored_to, stored) = (at, events);
-        bar.set_position(at.abs_diff(from));
-        bar.set_message(format!("{}: {events} events", source.name));
-    });
+    let ended = backfill.run(
+        (from, to),
+        pace,
+        || lock(backfill.state),
+        |at, events| {
+            (stored_to, stored) = (at, events);
+            bar.set_position(at.abs_diff(from));
+            bar.set_message(format!("{}: {events} events", source.name));
+        },
+    );
     bar.finish_and_clear();
     match ended {
         Ok(events) => {
@@ -129,7 +134,7 @@ fn fetch(source: &Source, backfill: &Backfill<'_>, from: i64, to: i64, quiet: bo
             );
             match error {
                 BackfillError::Ask(error) => error.exit(),
-                BackfillError::File(_) | BackfillError::Full(_) => Exit::Local,
+                BackfillError::File(_) | BackfillError::Full(_) | BackfillError::Locked => Exit::Local,
                 BackfillError::Incomplete { .. } => Exit::Unavailable,
             }
         }

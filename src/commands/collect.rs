@@ -27,6 +27,12 @@ use crate::{logger, privileges};
 /// Time that a line on its way has when a signal ends the process, in milliseconds.
 const LINE_MS_MAX: u64 = 800;
 
+/// Time to wait for the state folder, in seconds.
+const LOCK_S_MAX: u64 = 10;
+
+/// Time between two looks at it, in milliseconds.
+const LOCK_LOOK_MS: u64 = 100;
+
 /// Runs the command.
 pub fn run(cli: &Cli) -> Exit {
     let started = Instant::now();
@@ -105,13 +111,27 @@ pub fn run(cli: &Cli) -> Exit {
     })
 }
 
-/// The lock of the state folder, or how to end where there is none to be had.
+/// The lock of the state folder, or how to end where there is none to be had. A backfill gives it back after each slice.
 fn lock(state: &StateFolder) -> Result<StateLock, Exit> {
-    match state.try_lock() {
-        Ok(Some(lock)) => Ok(lock),
-        Ok(None) => {
+    let until = Instant::now() + Duration::from_secs(LOCK_S_MAX);
+    let taken = loop {
+        match state.try_lock() {
+            Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(LOCK_LOOK_MS)),
+            Ok(None) => break state.stuck_lock().map(Err),
+            Ok(Some(lock)) => break Ok(Ok(lock)),
+            Err(error) => break Err(error),
+        }
+    };
+    match taken {
+        Ok(Ok(lock)) => Ok(lock),
+        Ok(Err(None)) => {
             log::info!("another one is running; this one has nothing to do");
             Err(Exit::Done)
+        }
+        Ok(Err(Some(stuck))) => {
+            log::error!("{stuck}");
+            tell_directly(Condition::Backlog, &stuck);
+            Err(Exit::Local)
         }
         Err(error) => {
             log::error!("{error}");

@@ -1,4 +1,4 @@
-//! `fetch`: one request for a time window, events to stdout. Never remembers anything, never asks twice.
+//! `fetch`: a time window, whole, events to stdout. Never remembers anything, never asks again after a failure.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use super::output::{Output, OutputError};
 use super::{load_config, ready, select};
 use crate::cli::{Cli, FetchArgs};
-use crate::client::{AskError, Client};
+use crate::client::{AskError, Client, Pace};
 use crate::clock::{rfc_3339, unix_seconds};
 use crate::config::Source;
 use crate::exit::Exit;
-use crate::siem::event::{Bursts, EventDecoder};
+use crate::siem::event::{Bursts, EventDecoder, EventId, event_id};
 use crate::siem::page::{Context, PageLine, PageReader};
-use crate::siem::query::{Query, RETENTION_S, Range, Window};
-use crate::transport::ANSWER_S_MAX;
+use crate::siem::query::{NEWEST_S, Query, RETENTION_S, Range, Slices, Window};
+use crate::state::seen::SeenIds;
+use crate::transport::{ANSWER_S_MAX, Answer};
 
 /// Seconds between two messages about a long answer.
 const PROGRESS_S: u64 = 10;
@@ -35,6 +36,10 @@ enum FetchError {
         "the answer is incomplete: {events} events came, Akamai counts {lacking} more than it sent; ask for a smaller window"
     )]
     Short { lacking: u64, events: u64 },
+    #[error(
+        "{received} events and more came for the one second from {second}: they do not fit into one answer; set a larger limit"
+    )]
+    Full { second: i64, received: u64 },
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
     #[error("the reader of stdout is gone")]
@@ -71,14 +76,14 @@ pub fn run(cli: &Cli, args: &FetchArgs) -> Exit {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
-    let mut output = Output::new();
+    let (mut output, mut pace) = (Output::new(), Pace::default());
     let mut exit = Exit::Done;
     for entry in selected {
         let Some(source) = ready(entry, &file) else {
             exit = exit.and(Exit::Config);
             continue;
         };
-        if let Err(error) = fetch(source, window, args.raw, &mut output) {
+        if let Err(error) = fetch(source, window, args.raw, &mut output, &mut pace) {
             if matches!(error, FetchError::OutputClosed) {
                 return exit;
             }
@@ -101,83 +106,125 @@ fn window(args: &FetchArgs, now: i64) -> Result<Window, String> {
     }
 }
 
-fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output) -> Result<(), FetchError> {
+/// Prints the events of one source, those of a full window in slices.
+fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output, pace: &mut Pace) -> Result<(), FetchError> {
     let started = Instant::now();
-    let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
-    let answer = Client::new(source)?.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX))?;
     let mut decoder = EventDecoder::new(source.events.clone());
     decoder.bursts = Some(Bursts::default());
-    let mut page = PageReader::new(answer.body);
-    let mut events = 0;
-    let mut reported = Instant::now();
-    let mut last: Option<Context> = None;
-    loop {
-        let line = match page.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(reason) => {
-                flush(output)?;
-                return Err(FetchError::Cut { events, reason });
-            }
-        };
-        match line {
-            PageLine::Event(line) | PageLine::Fragment(line) => {
-                last = None;
-                events += 1;
-                if raw {
-                    write_raw(line, output);
-                } else {
-                    decoder.decode_into(line, &mut output.lines);
-                }
-            }
-            PageLine::Context(context) => {
-                if raw {
-                    output.lines.extend_from_slice(context.line.as_bytes());
-                    output.lines.push(b'\n');
-                }
-                last = Some(context);
-            }
-            PageLine::Expired => {
-                flush(output)?;
-                return Err(FetchError::Expired { events });
-            }
+    let to = window.to.unwrap_or_else(|| unix_seconds() - NEWEST_S);
+    let mut fetching = Fetching {
+        source,
+        client: Client::new(source)?,
+        decoder,
+        raw,
+        output,
+        printed: Vec::new(),
+        events: 0,
+        reported: started,
+    };
+    let mut slices = Slices::new(window.from, to, to - window.from);
+    let mut last = None;
+    while let Some((from, to)) = slices.next() {
+        let answer = pace.ask(source, || fetching.ask(from, to))?;
+        let (context, received) = fetching.print_page(answer, from, to)?;
+        if !context.is_full(received, source.limit) {
+            slices.done();
+        } else if slices.halve() {
+            log::info!("source {}: an answer is full with {received} events; asking for smaller windows", source.name);
+        } else {
+            return Err(FetchError::Full { second: from, received });
         }
-        output.flush_if_large().map_err(output_error)?;
-        if events % 1024 == 0 && reported.elapsed().as_secs() >= PROGRESS_S {
-            log::info!("source {}: {events} events so far", source.name);
-            reported = Instant::now();
-        }
+        last = Some(context);
     }
-    flush(output)?;
-    let context = last.ok_or(FetchError::NoContext { events })?;
-    summarise(source, window, &context, events, started)
-}
-
-/// Says what came. Akamai's pages overshoot their limit a little, so only fewer lines than it counts are a fault.
-fn summarise(
-    source: &Source,
-    window: Window,
-    context: &Context,
-    events: u64,
-    started: Instant,
-) -> Result<(), FetchError> {
-    if context.lacking(events) > 0 {
-        return Err(FetchError::Short { lacking: context.lacking(events), events });
+    if let Some(context) = last.filter(|_| raw) {
+        write_raw(context.line.as_bytes(), fetching.output);
     }
+    flush(fetching.output)?;
     log::info!(
-        "source {}: {events} events from {} to {}, in {:.1} s",
+        "source {}: {} events from {} to {}, in {:.1} s",
         source.name,
+        fetching.events,
         rfc_3339(window.from),
-        window.to.map_or_else(|| "now".into(), rfc_3339),
+        rfc_3339(to),
         started.elapsed().as_secs_f64()
     );
-    if context.is_full(events, source.limit) {
-        log::warn!(
-            "source {}: the answer is full with {events} events; there may be more: ask for a smaller window",
-            source.name
-        );
-    }
     Ok(())
+}
+
+struct Fetching<'a> {
+    source: &'a Source,
+    client: Client,
+    decoder: EventDecoder,
+    raw: bool,
+    output: &'a mut Output,
+    /// What has been printed and may come again, by the last second in which it can.
+    printed: Vec<(i64, SeenIds)>,
+    events: u64,
+    reported: Instant,
+}
+
+impl Fetching<'_> {
+    fn ask(&self, from: i64, to: i64) -> Result<Answer, AskError> {
+        let range = Range::Window(Window { from, to: Some(to) });
+        let query = Query { config_ids: self.source.config_ids.clone(), range, limit: self.source.limit };
+        self.client.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX))
+    }
+
+    /// Prints what of a slice has not been printed yet. Returns how its answer ended and the events in it.
+    fn print_page(&mut self, answer: Answer, from: i64, to: i64) -> Result<(Context, u64), FetchError> {
+        self.printed.retain(|(until, _)| *until >= from);
+        let mut page = PageReader::new(answer.body);
+        let (mut received, mut ids, mut last) = (0, Vec::new(), None);
+        let events = self.events;
+        loop {
+            match page.next_line() {
+                Ok(Some(PageLine::Event(line) | PageLine::Fragment(line))) => {
+                    last = None;
+                    received += 1;
+                    ids.extend(self.print(line));
+                }
+                Ok(Some(PageLine::Context(context))) => last = Some(context),
+                Ok(Some(PageLine::Expired)) => {
+                    flush(self.output)?;
+                    return Err(FetchError::Expired { events: received });
+                }
+                Ok(None) => break,
+                Err(reason) => {
+                    flush(self.output)?;
+                    return Err(FetchError::Cut { events: received, reason });
+                }
+            }
+            self.events = events + ids.len() as u64;
+            self.output.flush_if_large().map_err(output_error)?;
+            if received % 1024 == 0 && self.reported.elapsed().as_secs() >= PROGRESS_S {
+                log::info!("source {}: {} events so far", self.source.name, self.events);
+                self.reported = Instant::now();
+            }
+        }
+        flush(self.output)?;
+        let context = last.ok_or(FetchError::NoContext { events: received })?;
+        // Akamai's pages overshoot their limit a little, so only fewer lines than it counts are a fault.
+        if context.lacking(received) > 0 {
+            return Err(FetchError::Short { lacking: context.lacking(received), events: received });
+        }
+        self.printed.push((to, SeenIds::new(ids)));
+        Ok((context, received))
+    }
+
+    /// Prints a line unless it has been printed; its id if so.
+    fn print(&mut self, line: &[u8]) -> Option<EventId> {
+        let printed = &self.printed;
+        let is_known = |id: &EventId| printed.iter().any(|(_, ids)| ids.contains(id));
+        if !self.raw {
+            return self.decoder.decode_new_into(line, is_known, &mut self.output.lines);
+        }
+        let id = event_id(line);
+        let is_new = !is_known(&id);
+        if is_new {
+            write_raw(line, self.output);
+        }
+        is_new.then_some(id)
+    }
 }
 
 fn write_raw(line: &[u8], output: &mut Output) {

@@ -201,6 +201,15 @@ impl<R: Read> PageReader<R> {
     }
 }
 
+/// Whether an answer that begins so is Akamai's: what a captive portal or a proxy says of itself has no line that begins as a
+/// JSON object. None where more must be seen.
+pub fn is_akamais(start: &[u8]) -> Option<bool> {
+    let first = start.trim_ascii_start().first()?;
+    let is_proven =
+        *first == b'{' || [b"\n{\"".as_slice(), EXPIRED_TAIL].iter().any(|text| memmem::find(start, text).is_some());
+    is_proven.then_some(true)
+}
+
 fn classify(line: &[u8], terminated: bool) -> PageLine<'_> {
     if line.trim_ascii() == EXPIRED_TAIL {
         return PageLine::Expired;

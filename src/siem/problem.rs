@@ -107,7 +107,7 @@ impl fmt::Display for Problem {
 }
 
 /// One line of printable text, whatever the other side sent.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let words: Vec<&str> = text.split(|character: char| character.is_whitespace() || character.is_control()).collect();
     let mut line = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(SHOWN_CHARS_MAX) {

@@ -40,6 +40,16 @@ pub struct Window {
     pub to: Option<i64>,
 }
 
+/// A span that is asked for piece by piece, in order. Two pieces share the second between them: whether an answer holds it is
+/// documented nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slices {
+    at: i64,
+    to: i64,
+    length_s: i64,
+    length_s_max: i64,
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -131,6 +141,31 @@ impl Window {
     }
 }
 
+impl Slices {
+    /// The span from `from` to `to`, in pieces of at most so many seconds.
+    pub fn new(from: i64, to: i64, length_s_max: i64) -> Self {
+        Self { at: from, to, length_s: length_s_max.max(1), length_s_max: length_s_max.max(1) }
+    }
+
+    /// The next piece: its first and last second. None where everything has come.
+    pub fn next(&self) -> Option<(i64, i64)> {
+        (self.at < self.to).then(|| (self.at, self.at.saturating_add(self.length_s).min(self.to)))
+    }
+
+    /// The next piece has come.
+    pub fn done(&mut self) {
+        self.at = self.at.saturating_add(self.length_s).min(self.to);
+        self.length_s = self.length_s.saturating_mul(2).min(self.length_s_max);
+    }
+
+    /// The next piece is too much for one answer: half of it then. False where it is a single second.
+    pub fn halve(&mut self) -> bool {
+        let length_s = self.length_s.min(self.to - self.at);
+        self.length_s = (length_s / 2).max(1);
+        length_s > 1
+    }
+}
+
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() + 8);
     for byte in text.bytes() {
@@ -183,6 +218,24 @@ mod tests {
         let ids: Vec<String> = (0..=CONFIG_IDS_MAX).map(|id| id.to_string()).collect();
         assert_eq!(ConfigIds::parse(&ids[1..].join(",")).map(|ids| ids.joined()), Ok(ids[1..].join(";")));
         assert_eq!(ConfigIds::parse(&ids.join(";")), Err("more than 1000 ids".into()));
+    }
+
+    #[test]
+    fn a_span_comes_whole_in_pieces_that_share_their_edges() {
+        let mut slices = Slices::new(100, 110, 8);
+        let mut got = Vec::new();
+        while let Some((from, to)) = slices.next() {
+            // Nothing longer than 3 seconds fits into an answer.
+            if to - from > 3 {
+                assert!(slices.halve());
+                continue;
+            }
+            got.push((from, to));
+            slices.done();
+        }
+        assert_eq!(got, [(100, 102), (102, 104), (104, 106), (106, 108), (108, 110)]);
+        let mut second = Slices::new(7, 8, 900);
+        assert!(!second.halve() && second.next() == Some((7, 8)));
     }
 
     proptest! {

@@ -6,17 +6,19 @@ pub mod cursor;
 pub mod delivery;
 pub mod forward;
 pub mod health;
+mod lock;
 mod record;
 pub mod seen;
 pub mod segment;
 pub mod spool;
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use self::lock::StateLock;
 pub use self::record::Loaded;
 
 use crate::clock::unix_seconds;
@@ -34,12 +36,6 @@ pub struct StateFolder {
     path: PathBuf,
 }
 
-/// The right to change what is in the folder; ends when dropped or when the process does.
-#[derive(Debug)]
-pub struct StateLock {
-    _file: File,
-}
-
 impl StateFolder {
     /// The folder at this path, which need not exist yet.
     pub fn at(path: &Path) -> Self {
@@ -49,20 +45,6 @@ impl StateFolder {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Takes the lock, if nobody has it. The file stays: its lock is what counts.
-    ///
-    /// # Errors
-    /// When the file cannot be made or locked.
-    pub fn try_lock(&self) -> Result<Option<StateLock>, FileError> {
-        let path = self.path.join("lock");
-        let file = create(&path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(StateLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(FileError::of("lock", &path)(error)),
-        }
     }
 
     /// Saves something small, giving up the reserve where the disk is full.
@@ -137,17 +119,6 @@ pub fn key(name: &str, identity: &[&str]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_lock_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::at(folder.path());
-        let held = state.try_lock().unwrap();
-        assert!(held.is_some());
-        assert!(state.try_lock().unwrap().is_none());
-        drop(held);
-        assert!(state.try_lock().unwrap().is_some());
-    }
 
     #[test]
     fn every_identity_has_a_key_of_its_own_that_is_a_file_name() {

@@ -54,6 +54,32 @@ impl SeenFiles {
         Self { state: state.clone(), key: key(source, &[]) }
     }
 
+    /// Those that a backfill has brought for the source of this name. No cursor counts them.
+    pub fn of_backfill(state: &StateFolder, source: &str) -> Self {
+        Self { state: state.clone(), key: key(source, &["backfill"]) }
+    }
+
+    /// How far they go by what is on disk.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn mark(&self) -> Result<SeenMark, FileError> {
+        let generation = self.generations()?.into_iter().max().unwrap_or(0);
+        let bytes = std::fs::metadata(self.path(generation)).map_or(0, |metadata| metadata.len());
+        Ok(SeenMark { generation, ids: bytes / ID_BYTES })
+    }
+
+    /// The ids on disk, if any were added in the last so many seconds.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn load_recent(&self, age_s_max: u64) -> Result<Option<SeenIds>, FileError> {
+        let mark = self.mark()?;
+        let modified = std::fs::metadata(self.path(mark.generation)).and_then(|metadata| metadata.modified());
+        let age_s = modified.ok().map(|time| time.elapsed().map_or(0, |age| age.as_secs()));
+        if age_s.is_some_and(|age_s| age_s <= age_s_max) { self.load(mark).map(Some) } else { Ok(None) }
+    }
+
     /// Goes on behind `mark`; ids beyond it came with a page that was thrown away.
     ///
     /// # Errors
@@ -155,9 +181,10 @@ impl SeenIds {
         Self { sorted: ids }
     }
 
-    /// These and more.
-    pub fn and(&self, more: &[EventId]) -> Self {
-        Self::new([&self.sorted, more].concat())
+    /// These and those.
+    pub fn and(self, those: Option<Self>) -> Self {
+        let Some(those) = those else { return self };
+        Self::new([self.sorted, those.sorted].concat())
     }
 
     /// Whether this id is among them.

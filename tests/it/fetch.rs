@@ -176,12 +176,12 @@ fn several_sources_are_asked_and_one_that_fails_stops_no_other() {
     let place = Place::new(&config);
     let ended = place.run(&["fetch"]).fails(3, "[broken] limit: \"many\" is no number");
     assert!(ended.stderr.contains("source shop: Akamai answered 403"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("source last: the answer is full with 2 events"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("source last: 2 events and more came for the one second"), "{}", ended.stderr);
     let sources: Vec<String> =
         ended.events().iter().map(|event| event["akamai"]["source"].as_str().unwrap().into()).collect();
     assert_eq!(sources, ["default", "default", "default", "default", "last", "last"]);
     assert_eq!(akamai.seen()[1].target.split('?').next().unwrap(), "/siem/v1/configs/1;2");
-    place.run(&["fetch", "--source", "last"]).expect(0);
+    place.run(&["fetch", "--source", "last"]).expect(5);
     place.run(&["fetch", "--source", "off"]).fails(3, "switched off");
     place.run(&["fetch", "--source", "x"]).fails(2, "the configuration has: default, shop");
 }
@@ -278,4 +278,31 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn a_window_that_is_more_than_an_answer_comes_whole_and_once() {
+    let akamai = Akamai::start(Settings { limit_max: Some(35), ..Settings::default() });
+    let start = now() - 100;
+    for second in 0..8_u64 {
+        let ago = now() - start - i64::try_from(second).unwrap();
+        akamai.store(ago, (second * 10..second * 10 + 10).map(|number| samples::line(number, start)));
+    }
+    let place = Place::new(&akamai.config());
+    let (from, to) = ((start - 2).to_string(), (start + 9).to_string());
+    let fetch = |more: &[&str]| place.run(&[&["fetch", "--from", &from, "--to", &to], more].concat()).expect(0);
+    let events = fetch(&[]).events();
+    let all: Vec<u64> = (0..80).collect();
+    assert_eq!(crate::collect::site::numbers(&events), all);
+    let requests = akamai.seen();
+    assert!(requests.len() > 5);
+    for pair in requests.windows(2) {
+        assert!(pair[1].at - pair[0].at >= std::time::Duration::from_millis(950));
+    }
+    // The same in Akamai's words, with the last context line.
+    let raw = fetch(&["--raw"]).stdout;
+    assert!(raw.split(|byte| *byte == b'\n').rev().nth(1).unwrap().starts_with(b"{\"total\""));
+    let mut decode = program();
+    decode.args(["decode"]);
+    assert_eq!(crate::collect::site::numbers(&finish(decode, &raw).expect(0).events()), all);
 }

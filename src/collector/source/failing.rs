@@ -169,7 +169,8 @@ pub(in crate::collector) fn failure(error: &AskError) -> Failure {
     match error {
         AskError::Transport(
             TransportError::Unreachable { .. } | TransportError::Barred { .. } | TransportError::Silent { .. },
-        ) => Failure::Unreachable,
+        )
+        | AskError::Foreign(_) => Failure::Unreachable,
         AskError::Refused(refusal) => refused(refusal),
         AskError::Transport(_) | AskError::CaFile(..) | AskError::Nonce(_) => Failure::Refused,
     }

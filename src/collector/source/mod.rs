@@ -24,7 +24,7 @@ use crate::state::Loaded;
 use crate::state::bursts::BurstFiles;
 use crate::state::cursor::{Cursor, CursorFile, Position};
 use crate::state::health::Condition;
-use crate::state::seen::{SeenFiles, SeenMark};
+use crate::state::seen::{SeenFiles, SeenIds, SeenMark};
 use crate::state::segment::{Header, Lane, SegmentWriter};
 
 /// The smallest limit that a cut answer leads to.
@@ -44,6 +44,8 @@ pub(super) struct SourceRun<'a> {
     cursor_file: CursorFile,
     cursor: Cursor,
     seen: SeenFiles,
+    /// What a backfill has brought.
+    backfilled: SeenFiles,
     bursts: BurstFiles,
     fare: Fare,
     /// Not to be asked before.
@@ -96,6 +98,7 @@ impl<'a> SourceRun<'a> {
             client,
             decoder: EventDecoder::new(source.events.clone()),
             seen: SeenFiles::of(&state, &source.name),
+            backfilled: SeenFiles::of_backfill(&state, &source.name),
             bursts: BurstFiles::of(&state, &cursor_file.key),
             cursor: Cursor {
                 position: Position::Since(0),
@@ -279,14 +282,15 @@ impl<'a> SourceRun<'a> {
         body: Box<dyn Read + Send>,
         deadline: Instant,
     ) -> Result<Received, FileError> {
-        let skip = if self.cursor.skip_seen { Some(self.seen.load(self.cursor.seen)?) } else { None };
+        let seen = if self.cursor.skip_seen { self.seen.load(self.cursor.seen)? } else { SeenIds::default() };
+        let skip = seen.and(self.backfilled.load_recent(RETENTION_S.unsigned_abs())?);
         let from_s = self.cursor.caught_up_s.min(self.cursor.committed_s);
         let mut segment = store.spool.write(&Header::new(&self.source.name, from_s))?;
         let mut ids = self.seen.append(self.cursor.seen)?;
         let bytes_max = store.room();
         let mut add_id = |id| ids.add(id);
         let load_bursts = &|| Some(self.bursts.load(self.cursor.bursts));
-        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: skip.as_ref(), bytes_max };
+        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(&skip), bytes_max };
         let page = page::read_into(body, &mut self.decoder, &mut sink, deadline);
         match page.and_then(|page| Ok((page, ids.finish()?))) {
             Ok((page, seen)) => Ok(Received { segment, page, seen }),

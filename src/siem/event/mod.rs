@@ -219,6 +219,11 @@ impl EventDecoder {
     }
 }
 
+/// The id of a line, as its event carries it.
+pub fn event_id(line: &[u8]) -> EventId {
+    LineHash::of(line).id()
+}
+
 /// What every event line is, for rules and dashboards.
 const TYPE: &str = "akamai_siem";
 

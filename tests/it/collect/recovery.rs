@@ -308,3 +308,30 @@ fn a_count_that_is_always_too_high_holds_nothing_up_however_short_the_runs() {
     assert_eq!(numbers(&events), all(0..50), "{}", site.log());
     assert!(notices(&events).contains(&"truncated".to_owned()));
 }
+
+#[test]
+fn what_somebody_else_answers_is_no_event() {
+    // A captive portal says so by its type, another only by its text.
+    for kind in ["text/html; charset=utf-8", "application/json"] {
+        let site = Site::with(Settings::default(), "limit = 1000\n");
+        site.set_interval(10);
+        site.store(60, 0..5);
+        site.akamai.misbehave(Habits { portal: Some(kind), ..Habits::default() });
+        let mut events = Vec::new();
+        for _ in 0..3 {
+            events.extend(site.collect().expect(5).events());
+        }
+        assert_eq!(
+            (numbers(&events), notices(&events)),
+            (vec![], vec!["started".into(), "fetch_failed".into()]),
+            "{kind}"
+        );
+        let told = events.last().unwrap()["akamai"]["collector"]["error"].as_str().unwrap();
+        assert!(told.contains("captive portal") && told.contains("<!doctype html>"), "{told}");
+        let ended = site.place.run(&["fetch"]).fails(5, "the answer is not Akamai's");
+        assert!(ended.stdout.is_empty());
+        site.place.run(&["check"]).expect(1);
+        site.akamai.misbehave(Habits::default());
+        assert_eq!(numbers(&site.collect().expect(0).events()), all(0..5));
+    }
+}
