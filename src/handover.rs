@@ -39,6 +39,8 @@ pub struct Handover {
     is_pipe: bool,
     /// Whole lines not yet written.
     text: Vec<u8>,
+    /// Lines so far.
+    pub lines: u64,
 }
 
 impl LineGuard {
@@ -65,7 +67,7 @@ impl Handover {
     /// A writer that takes `guard` for each write.
     pub fn new(guard: LineGuard) -> Self {
         let is_pipe = rustix::pipe::fcntl_getpipe_size(stdout()).is_ok();
-        Self { guard, is_pipe, text: Vec::with_capacity(WRITE_BYTES) }
+        Self { guard, is_pipe, text: Vec::with_capacity(WRITE_BYTES), lines: 0 }
     }
 
     /// Writes a line, which has its line end.
@@ -78,6 +80,7 @@ impl Handover {
             self.flush()?;
         }
         self.text.extend_from_slice(line);
+        self.lines += 1;
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 //! Who runs us, and the queue socket that Wazuh's events go through. Never changes either.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +15,9 @@ const MODULESD: &str = "wazuh-modulesd";
 /// A process, told apart from a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
+    /// The start of the machine under which it runs.
+    #[serde(default)]
+    pub boot: u64,
     /// Its number.
     pub pid: i32,
     /// When it started, in clock ticks since the machine did.
@@ -27,10 +33,10 @@ pub struct SocketId {
     pub device: u64,
     /// Number of the file.
     pub inode: u64,
-    /// When its entry changed last: the seconds.
-    pub changed_s: i64,
-    /// The nanoseconds.
-    pub changed_ns: i64,
+    /// When it was made (a change of its mode does not make another one of it); where the file system does not know, when
+    /// its entry changed last. In nanoseconds.
+    #[serde(default)]
+    pub made_ns: i64,
 }
 
 impl Parent {
@@ -39,11 +45,14 @@ impl Parent {
         let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let (name, start) = name_and_start(&stat).unwrap_or_default();
-        Self { pid, start, name }
+        Self { boot: boot(), pid, start, name }
     }
 
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
+        if self.boot != boot() {
+            return false;
+        }
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         name_and_start(&stat).is_some_and(|(_, start)| start == self.start)
     }
@@ -55,16 +64,25 @@ impl Parent {
 }
 
 impl SocketId {
-    /// The socket at this path, if there is one.
+    /// The socket at this path, if somebody listens there: a killed one leaves its file behind.
     pub fn at(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_socket())?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed_s: metadata.ctime(),
-            changed_ns: metadata.ctime_nsec(),
-        })
+        let reached = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+        if reached.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return None;
+        }
+        let made = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let made_ns = made.and_then(|time| i64::try_from(time.as_nanos()).ok());
+        let changed_ns = || metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+        Some(Self { device: metadata.dev(), inode: metadata.ino(), made_ns: made_ns.unwrap_or_else(changed_ns) })
     }
+}
+
+/// What tells one start of this machine from another.
+pub fn boot() -> u64 {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = id.bytes().filter_map(|byte| char::from(byte).to_digit(16)).take(16);
+    digits.fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
 /// From a line of `/proc/PID/stat`: the name stands in parentheses and may hold some itself, the start is field 22.
@@ -86,7 +104,8 @@ mod tests {
         assert_eq!(name_and_start(stat), Some(("a) b (c)".into(), 4711)));
         assert_eq!(name_and_start(""), None);
         let parent = Parent::of_this_process();
-        assert!(parent.pid > 0 && parent.start > 0 && !parent.name.is_empty());
+        assert!(parent.pid > 0 && parent.start > 0 && parent.boot > 0 && !parent.name.is_empty());
+        assert!(parent.is_alive() && !Parent { boot: parent.boot ^ 1, ..parent }.is_alive());
     }
 
     #[test]
@@ -94,12 +113,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue");
         assert_eq!(SocketId::at(&path), None);
-        let first = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let first = UnixDatagram::bind(&path).unwrap();
         let id = SocketId::at(&path).unwrap();
         assert_eq!(SocketId::at(&path).unwrap(), id);
         fs::remove_file(&path).unwrap();
-        let _second = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let _second = UnixDatagram::bind(&path).unwrap();
         assert_ne!(SocketId::at(&path).unwrap(), id);
         drop(first);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_listens_at_counts_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue");
+        drop(UnixDatagram::bind(&path).unwrap());
+        assert!(fs::metadata(&path).unwrap().file_type().is_socket());
+        assert_eq!(SocketId::at(&path), None);
     }
 }

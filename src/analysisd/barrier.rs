@@ -3,10 +3,14 @@
 //!
 //! A mark stands behind a line. When analysisd has received everything before the mark, its counters say how many events must
 //! leave each queue until those lines have: once decoded, seen by the rules, taken by the writer, and a flush later they are
-//! in the file. Every step was tried on a real 4.14.9: it lost nothing through kills, restarts and forced drops.
+//! in the file. An empty input queue alone says nothing: with a limit of events its threads hold what they took from it, so
+//! its events of command wodles must have become more by all that we sent as well. Every step was tried on a real 4.14.9: it
+//! lost nothing through kills, restarts, forced drops and limits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::stats::{Counters, Stats};
 use crate::state::delivery::Progress;
@@ -14,8 +18,12 @@ use crate::state::delivery::Progress;
 /// Time between two marks, in milliseconds.
 const MARK_MS: u64 = 250;
 
-/// Events that threads of analysisd may have in hand between two queues; at least the number of its threads.
-const IN_HAND_EVENTS: u64 = 8;
+/// Events that threads of analysisd may have in hand between two queues at least, whatever the machine: its options allow
+/// as many threads.
+pub const IN_HAND_EVENTS_MIN: u64 = 32;
+
+/// Lines that may be in doubt at once while the file may end with half a line.
+const DOUBTFUL_LINES_MAX: u64 = 1_024;
 
 /// Time for which queues must have been empty, in milliseconds, to tell that nobody has anything in hand.
 const EMPTY_MS: u64 = 100;
@@ -45,7 +53,9 @@ pub struct Barriers {
     received: Position,
     /// Lines that the rules have seen.
     processed_lines: u64,
-    counters: Option<Counters>,
+    memory: Option<Memory>,
+    /// Events that threads may have in hand between two queues; at least the number of its threads.
+    in_hand: u64,
     looked_at: Option<Duration>,
     /// Time in which analysisd worked; the times below are of this clock.
     worked: Duration,
@@ -54,9 +64,22 @@ pub struct Barriers {
     alerts_empty_since: Option<Duration>,
 }
 
+/// What is known of a life of analysisd, for the next look or the next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Its counters at the last look.
+    pub counters: Counters,
+    /// Once it has decoded or dropped so many events of command wodles, nothing that we sent can wait to be decoded.
+    pub commands_due: u64,
+    /// The life before left alerts.json with half a line (seen on 4.14.9 after each kill), to which the first alert is glued:
+    /// until one is written, all that was sent is in doubt.
+    pub may_be_glued: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     position: Position,
+    commands_due: u64,
     step: Step,
 }
 
@@ -82,21 +105,19 @@ pub struct Look {
     pub confirmed: Option<Position>,
     /// What was sent behind this place may be lost: it must be sent again.
     pub back_to: Option<Position>,
-    /// It is another process than before: a killed one leaves alerts.json with half a line, and the next alert is glued to it
-    /// (seen on 4.14.9 each time). That must be none of the lines that count.
-    pub is_new_process: bool,
 }
 
 impl Barriers {
-    /// Nothing is known to have arrived behind `confirmed`. `counters`: what analysisd said when a run before received its last
-    /// mark.
-    pub fn new(confirmed: Position, counters: Option<Counters>) -> Self {
+    /// Nothing is known to have arrived behind `confirmed`. `memory`: what a run before knew of analysisd. `cores`: those of
+    /// the machine.
+    pub fn new(confirmed: Position, memory: Option<Memory>, cores: u64) -> Self {
         Self {
             marks: VecDeque::new(),
             confirmed,
             received: confirmed,
             processed_lines: confirmed.lines,
-            counters,
+            memory,
+            in_hand: cores.max(IN_HAND_EVENTS_MIN),
             looked_at: None,
             worked: Duration::ZERO,
             made_at: None,
@@ -110,9 +131,9 @@ impl Barriers {
         self.confirmed
     }
 
-    /// Everything before was received by analysisd, and nothing of it dropped; and what its counters were then or later.
-    pub fn received(&self) -> (Position, Option<Counters>) {
-        (self.received, self.counters)
+    /// Everything before was received by analysisd, and nothing of it dropped; and what was known of it then or later.
+    pub fn received(&self) -> (Position, Option<Memory>) {
+        (self.received, self.memory)
     }
 
     /// Lines that the rules have seen at least.
@@ -120,29 +141,65 @@ impl Barriers {
         self.processed_lines
     }
 
+    /// Lines more that may be sent now: while the first alert may be glued to half a line one goes alone, and then as many
+    /// as are in doubt already.
+    pub fn lines_max(&self, sent: Position) -> u64 {
+        if !self.memory.is_some_and(|memory| memory.may_be_glued) {
+            return u64::MAX;
+        }
+        let doubtful = sent.lines.saturating_sub(self.confirmed.lines);
+        doubtful.max(1).min(DOUBTFUL_LINES_MAX.saturating_sub(doubtful))
+    }
+
+    /// So many lines were sent, repeated ones included.
+    pub fn sent(&mut self, lines: u64) {
+        if let Some(memory) = &mut self.memory {
+            memory.commands_due += lines;
+        }
+    }
+
     /// Takes note of a look at `now`: `unread_bytes` was asked first, then `stats`. `sent`: everything sent until then.
     pub fn look(&mut self, now: Duration, unread_bytes: u64, sent: Position, stats: &Stats) -> Look {
+        let is_first = self.looked_at.is_none();
         let passed = self.looked_at.replace(now).map_or(Duration::ZERO, |looked| now.saturating_sub(looked));
         self.worked += passed.min(Duration::from_millis(LOOK_MS_MAX));
         let now = self.worked;
-        let before = self.counters.replace(stats.counters);
-        if before.is_some_and(|before| !before.go_on_as(&stats.counters)) {
+        let counters = stats.counters;
+        let fresh = Memory { counters, commands_due: counters.commands(), may_be_glued: false };
+        let before = self.memory.unwrap_or(fresh);
+        if !before.counters.go_on_as(&counters) {
             // Another process: what the one before had in its queues is gone.
-            return Look { back_to: Some(self.restart(self.confirmed)), is_new_process: true, confirmed: None };
+            self.memory = Some(Memory { may_be_glued: counters.written == 0, ..fresh });
+            return Look { back_to: Some(self.restart(self.confirmed)), confirmed: None };
         }
-        let back_to = before.is_some_and(|before| before.dropped < stats.counters.dropped).then(|| {
-            // Something was dropped, perhaps ours, since everything before `received` was received.
-            self.restart(self.received)
+        let was_glued = before.may_be_glued && counters.written > 0;
+        let nothing_sent = is_first && sent == self.confirmed;
+        self.memory = Some(Memory {
+            counters,
+            // All that earlier runs sent has arrived.
+            commands_due: if nothing_sent { counters.commands() } else { before.commands_due },
+            may_be_glued: before.may_be_glued && !was_glued,
         });
+        let back_to = if was_glued {
+            // Perhaps ours was the first alert, and nobody can read it.
+            Some(self.restart(self.confirmed))
+        } else {
+            // Something was dropped, perhaps ours, since everything before `received` was received.
+            (before.counters.dropped < counters.dropped).then(|| self.restart(self.received))
+        };
         self.note_empty(now, stats);
         let confirmed = self.advance(now, stats);
         let marked = self.marks.back().map_or(self.confirmed.lines, |mark| mark.position.lines);
         let is_due = self.made_at.is_none_or(|made| now.saturating_sub(made) >= Duration::from_millis(MARK_MS));
         if back_to.is_none() && unread_bytes == 0 && sent.lines > marked && is_due {
-            self.marks.push_back(Mark { position: sent, step: Step::Received });
+            self.marks.push_back(Mark { position: sent, commands_due: self.commands_due(), step: Step::Received });
             self.made_at = Some(now);
         }
-        Look { confirmed, back_to, is_new_process: false }
+        Look { confirmed, back_to }
+    }
+
+    fn commands_due(&self) -> u64 {
+        self.memory.map_or(0, |memory| memory.commands_due)
     }
 
     /// The connection was lost while lines were under way.
@@ -174,7 +231,7 @@ impl Barriers {
         let long_empty = |empty: Option<Duration>, waits: Duration| {
             empty.is_some_and(|empty| now.saturating_sub(empty.max(waits)) > Duration::from_millis(EMPTY_MS))
         };
-        let counters = stats.counters;
+        let (counters, in_hand) = (stats.counters, self.in_hand);
         for mark in &mut self.marks {
             loop {
                 mark.step = match mark.step {
@@ -184,8 +241,17 @@ impl Barriers {
                         mark.step = Step::Decoded(counters.decoded + stats.input);
                         break;
                     }
-                    Step::Decoded(need) if counters.decoded >= need || stats.input == 0 => {
-                        Step::Processed(counters.processed + stats.rules + IN_HAND_EVENTS, now)
+                    Step::Decoded(need)
+                        if counters.commands() >= mark.commands_due
+                            && (counters.decoded >= need || stats.input == 0) =>
+                    {
+                        if let Some(memory) =
+                            self.memory.as_mut().filter(|memory| memory.commands_due == mark.commands_due)
+                        {
+                            // Nothing of ours is under way, so that what others send counts for none of ours.
+                            memory.commands_due = counters.commands();
+                        }
+                        Step::Processed(counters.processed + stats.rules + in_hand, now)
                     }
                     Step::Processed(need, waits) if counters.processed >= need || long_empty(rules_empty, waits) => {
                         self.processed_lines = self.processed_lines.max(mark.position.lines);
@@ -199,7 +265,7 @@ impl Barriers {
             }
         }
         let mut confirmed = None;
-        while let Some(Mark { position, step: Step::Flushed(at) }) = self.marks.front().copied()
+        while let Some(Mark { position, step: Step::Flushed(at), .. }) = self.marks.front().copied()
             && now >= at
         {
             self.marks.pop_front();
@@ -222,8 +288,22 @@ mod tests {
 
     /// An analysisd that has worked off so many events and has nothing waiting.
     fn idle(events: u64, dropped: u64) -> Stats {
-        let counters = Counters { started_s: 1, decoded: events, processed: events, written: events, dropped };
+        let counters = Counters {
+            boot: 1,
+            started_s: 1,
+            decoded: events,
+            decoded_commands: events,
+            processed: events,
+            written: events,
+            dropped,
+        };
         Stats { counters, input_max: 16_384, ..Stats::default() }
+    }
+
+    /// What a run before knew that had sent so many lines.
+    fn memory(stats: Stats, lines: u64) -> Option<Memory> {
+        let counters = stats.counters;
+        Some(Memory { counters, commands_due: counters.commands() + lines, may_be_glued: false })
     }
 
     /// Looks every 100 ms until something is confirmed; where and when.
@@ -239,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_confirmed_a_flush_after_it_left_the_queues() {
-        let mut barriers = Barriers::new(position(0), None);
+        let mut barriers = Barriers::new(position(0), None, 2);
         let (position_confirmed, ms) = confirmed(&mut barriers, 0, position(5), &idle(5, 0));
         assert_eq!((position_confirmed, barriers.confirmed()), (position(5), position(5)));
         assert!((2_200..3_000).contains(&ms), "{ms}");
@@ -247,7 +327,7 @@ mod tests {
 
     #[test]
     fn nothing_is_marked_that_was_not_received() {
-        let mut barriers = Barriers::new(position(0), None);
+        let mut barriers = Barriers::new(position(0), None, 2);
         for look in 0..100 {
             let now = Duration::from_millis(look * 100);
             assert_eq!(barriers.look(now, 1, position(5), &idle(5, 0)), Look::default());
@@ -257,7 +337,7 @@ mod tests {
 
     #[test]
     fn after_a_drop_it_goes_back_to_what_was_received_and_marks_that() {
-        let mut barriers = Barriers::new(position(0), None);
+        let mut barriers = Barriers::new(position(0), None, 2);
         let ms = Duration::from_millis;
         barriers.look(ms(0), 0, position(10), &idle(10, 0));
         // The mark made at 300 is not looked at again before the drop.
@@ -277,29 +357,107 @@ mod tests {
 
     #[test]
     fn another_process_has_nothing_of_what_the_one_before_had() {
-        let mut barriers = Barriers::new(position(3), Some(idle(7, 0).counters));
+        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 7), 2);
         let other = Stats { counters: Counters { started_s: 2, ..Counters::default() }, ..idle(0, 0) };
         let look = barriers.look(Duration::ZERO, 0, position(10), &other);
-        assert_eq!(look, Look { back_to: Some(position(3)), is_new_process: true, confirmed: None });
+        assert_eq!(look, Look { back_to: Some(position(3)), confirmed: None });
         let fewer = idle(6, 0);
-        let mut barriers = Barriers::new(position(3), Some(idle(7, 0).counters));
+        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 7), 2);
         assert_eq!(barriers.look(Duration::ZERO, 0, position(10), &fewer).back_to, Some(position(3)));
     }
 
     #[test]
     fn a_run_goes_on_where_the_one_before_stopped() {
-        let mut barriers = Barriers::new(position(0), Some(idle(7, 2).counters));
+        let mut barriers = Barriers::new(position(0), memory(idle(7, 2), 2), 2);
         assert_eq!(confirmed(&mut barriers, 0, position(1), &idle(9, 2)).0, position(1));
-        let mut barriers = Barriers::new(position(0), Some(idle(7, 2).counters));
+        let mut barriers = Barriers::new(position(0), memory(idle(7, 2), 2), 2);
         assert_eq!(barriers.look(Duration::ZERO, 0, position(1), &idle(9, 3)).back_to, Some(position(0)));
     }
 
     #[test]
     fn time_in_which_it_hung_does_not_count() {
-        let mut barriers = Barriers::new(position(0), None);
+        let mut barriers = Barriers::new(position(0), None, 2);
         for ms in (0..1_000).step_by(100) {
             assert_eq!(barriers.look(Duration::from_millis(ms), 0, position(5), &idle(5, 0)), Look::default());
         }
         assert_eq!(barriers.look(Duration::from_secs(60), 0, position(5), &idle(5, 0)), Look::default());
+    }
+
+    #[test]
+    fn what_threads_hold_while_a_limit_waits_is_not_confirmed() {
+        let mut barriers = Barriers::new(position(0), None, 2);
+        let ms = Duration::from_millis;
+        barriers.look(ms(0), 0, position(0), &idle(7, 0));
+        barriers.sent(2);
+        // The queues are empty, and nothing was counted.
+        for at in (100..60_000).step_by(100) {
+            assert_eq!(barriers.look(ms(at), 0, position(2), &idle(7, 0)), Look::default());
+        }
+        // One of them is another sender's.
+        for at in (60_000..90_000).step_by(100) {
+            assert_eq!(barriers.look(ms(at), 0, position(2), &idle(8, 0)), Look::default());
+        }
+        assert_eq!(confirmed(&mut barriers, 90_000, position(2), &idle(9, 0)).0, position(2));
+        // What was dropped and is sent again counts anew.
+        barriers.sent(3);
+        let look = barriers.look(ms(120_000), 0, position(5), &idle(9, 3));
+        assert_eq!(look.back_to, Some(position(2)));
+        barriers.sent(3);
+        for at in (120_100..150_000).step_by(100) {
+            assert_eq!(barriers.look(ms(at), 0, position(5), &idle(11, 3)), Look::default());
+        }
+        assert_eq!(confirmed(&mut barriers, 150_000, position(5), &idle(12, 3)).0, position(5));
+    }
+
+    #[test]
+    fn as_many_events_may_be_in_hand_as_the_machine_has_cores() {
+        for (cores, in_hand) in [(2, IN_HAND_EVENTS_MIN), (96, 96)] {
+            let mut barriers = Barriers::new(position(0), None, cores);
+            let mut at = 0;
+            // The queues are never empty, so that only the counters can tell.
+            let mut sees = |processed: u64| {
+                let counters = Counters { processed, ..idle(1_000, 0).counters };
+                let stats = Stats { counters, rules: 1, alerts: 0, ..idle(0, 0) };
+                at += 100;
+                barriers.look(Duration::from_millis(at), 0, position(5), &stats);
+                barriers.processed_lines()
+            };
+            // A mark is made, and looked at for the first time; then it is decoded.
+            assert!((0..3).all(|_| sees(0) == 0));
+            assert_eq!(sees(in_hand), 0);
+            assert_eq!(sees(in_hand + 1), 5);
+        }
+    }
+
+    #[test]
+    fn until_a_new_process_has_written_an_alert_what_was_sent_is_in_doubt() {
+        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 0), 2);
+        let ms = Duration::from_millis;
+        let new = |commands: u64, written: u64| {
+            let counters = Counters {
+                decoded_commands: commands,
+                decoded: commands,
+                processed: commands,
+                written,
+                ..idle(0, 0).counters
+            };
+            Stats { counters: Counters { started_s: 2, ..counters }, ..idle(0, 0) }
+        };
+        assert_eq!(barriers.lines_max(position(3)), u64::MAX);
+        assert_eq!(barriers.look(ms(0), 0, position(3), &new(0, 0)).back_to, Some(position(3)));
+        assert_eq!(barriers.lines_max(position(3)), 1);
+        barriers.sent(1);
+        assert_eq!(barriers.look(ms(30), 0, position(4), &new(1, 0)), Look::default());
+        assert_eq!((barriers.lines_max(position(4)), barriers.lines_max(position(1_026))), (1, 1));
+        assert_eq!(barriers.lines_max(position(1_027)), 0);
+        barriers.sent(1);
+        assert_eq!(barriers.look(ms(60), 0, position(5), &new(2, 1)).back_to, Some(position(3)));
+        assert_eq!(barriers.lines_max(position(3)), u64::MAX);
+        barriers.sent(2);
+        assert_eq!(confirmed(&mut barriers, 90, position(5), &new(4, 3)).0, position(5));
+        // One that has written an alert before it got any of ours.
+        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 0), 2);
+        assert_eq!(barriers.look(ms(0), 0, position(3), &new(0, 1)).back_to, Some(position(3)));
+        assert_eq!(barriers.lines_max(position(3)), u64::MAX);
     }
 }

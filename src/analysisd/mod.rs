@@ -1,15 +1,17 @@
 //! Wazuh's analysisd from the side of who sends it events: its queue socket, and its counters. Decides nothing: `pace` says how
-//! many lines may go, `barrier` what has arrived.
+//! many lines may go, `barrier` what has arrived, `forwarded` what of a wodle's.
 
 pub mod barrier;
+pub mod forwarded;
 pub mod pace;
 pub mod stats;
 mod unread;
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::stats::{ANSWER_BYTES_MAX, Stats};
 
@@ -18,6 +20,9 @@ const SEND_MS_MAX: u64 = 100;
 
 /// Time for an answer with counters, in seconds: during a hot reload it takes one.
 const STATS_S_MAX: u64 = 3;
+
+/// Time between two questions for counters that may still come.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The way to analysisd.
 #[derive(Debug)]
@@ -61,6 +66,18 @@ pub enum StatsError {
     /// It has only just started.
     #[error("analysisd is just starting")]
     Starting,
+}
+
+impl StatsError {
+    /// Whether there may be counters soon: somebody listens who has them.
+    pub fn may_pass(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        match self {
+            Self::Starting => true,
+            Self::NoCounters { .. } => false,
+            Self::NoAnswer { error, .. } => !matches!(error.kind(), ConnectionRefused | NotFound | PermissionDenied),
+        }
+    }
 }
 
 impl Analysisd {
@@ -135,7 +152,23 @@ impl Analysisd {
         let path = || self.control.clone();
         let answer = self.ask().map_err(|error| StatsError::NoAnswer { path: path(), error })?;
         let stats = stats::parse(&answer).map_err(|problem| StatsError::NoCounters { path: path(), problem })?;
-        stats.ok_or(StatsError::Starting)
+        let mut stats = stats.ok_or(StatsError::Starting)?;
+        stats.counters.boot = crate::wodle::boot();
+        Ok(stats)
+    }
+
+    /// The same, asked again for so long as an answer may still come.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn stats_within(&self, time: Duration) -> Result<Stats, StatsError> {
+        let until = Instant::now() + time;
+        loop {
+            match self.stats() {
+                Err(error) if error.may_pass() && Instant::now() < until => std::thread::sleep(AGAIN),
+                other => return other,
+            }
+        }
     }
 
     /// Whether it can be asked for counters, if not at once.
@@ -161,6 +194,13 @@ impl Analysisd {
         stream.read_exact(&mut answer)?;
         Ok(answer)
     }
+}
+
+/// Cores of this machine, for analysisd has a thread of each kind on each of them; 0 where they are not known.
+pub fn cores() -> u64 {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let last = online.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<u64>().ok());
+    last.map_or(0, |last| last.saturating_add(1))
 }
 
 /// Connects, or fails where the listener's queue is full: one that hangs would keep us waiting without a limit.

@@ -47,15 +47,24 @@ pub struct Stats {
     pub alerts: u64,
     /// Elements that the input queue takes.
     pub input_max: u64,
+    /// Its limit of events (`<limits><eps>`) is used up: its threads hold what they took from the queue, for as long as the
+    /// limit's timeframe lasts (up to an hour), and count it only then.
+    pub is_limited: bool,
 }
 
 /// Counters of one life of analysisd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
+    /// The start of the machine under which it runs: the same second may come again after another one.
+    #[serde(default)]
+    pub boot: u64,
     /// When it started, in Unix seconds: another value is another process.
     pub started_s: i64,
     /// Events taken from the input queue.
     pub decoded: u64,
+    /// Those of them that are of command wodles (and ours).
+    #[serde(default)]
+    pub decoded_commands: u64,
     /// Events taken from the queue before the rules.
     pub processed: u64,
     /// Alerts taken from the writer's queue.
@@ -67,11 +76,17 @@ pub struct Counters {
 impl Counters {
     /// Whether these can be of the same process, later.
     pub fn go_on_as(&self, later: &Self) -> bool {
-        self.started_s == later.started_s
+        (self.boot, self.started_s) == (later.boot, later.started_s)
             && self.decoded <= later.decoded
+            && self.decoded_commands <= later.decoded_commands
             && self.processed <= later.processed
             && self.written <= later.written
             && self.dropped <= later.dropped
+    }
+
+    /// Events of command wodles (and ours) that are through with the input queue, whichever way.
+    pub fn commands(&self) -> u64 {
+        self.decoded_commands + self.dropped
     }
 }
 
@@ -83,7 +98,7 @@ pub fn request() -> Vec<u8> {
     [&length[..], text.as_bytes()].concat()
 }
 
-/// The numbers of an answer; none while analysisd is only starting.
+/// The numbers of an answer, which does not know of the machine's start; none while analysisd is only starting.
 ///
 /// # Errors
 /// What is wrong with the answer, in a few words.
@@ -104,14 +119,18 @@ pub fn parse(answer: &[u8]) -> Result<Option<Stats>, String> {
     };
     let ((input, input_max), (rules, _), (alerts, _)) = (queue("others")?, queue("processed")?, queue("alerts")?);
     let counters = Counters {
+        boot: 0,
         started_s,
         decoded: through_input_queue(decoded),
+        decoded_commands: events("received_breakdown/decoded_breakdown/modules_breakdown/command")?,
         processed: events("processed")?,
         written: events("written_breakdown/alerts")?,
         dropped: events("received_breakdown/dropped_breakdown/modules_breakdown/command")?,
     };
     let (Some(input), Some(rules), Some(alerts)) = (input, rules, alerts) else { return Ok(None) };
-    Ok((started_s > 0).then_some(Stats { counters, input, rules, alerts, input_max }))
+    // Only where there is a limit.
+    let is_limited = answer.pointer("/data/metrics/eps/available_credits").and_then(Value::as_u64) == Some(0);
+    Ok((started_s > 0).then_some(Stats { counters, input, rules, alerts, input_max, is_limited }))
 }
 
 /// Elements of a queue: `usage` is their share of `size` up to 4.13 and of `size - 1` from 4.14, so this is at most one too
@@ -153,8 +172,32 @@ mod tests {
     #[test]
     fn the_counters_are_found() {
         let stats = parse(answer(1_700_000_000, 1.0 / 16_383.0).to_string().as_bytes()).unwrap().unwrap();
-        let counters = Counters { started_s: 1_700_000_000, decoded: 31, processed: 70, written: 60, dropped: 5 };
-        assert_eq!(stats, Stats { counters, input: 1, rules: 8_192, alerts: 0, input_max: 16_384 });
+        let counters = Counters {
+            boot: 0,
+            started_s: 1_700_000_000,
+            decoded: 31,
+            decoded_commands: 4,
+            processed: 70,
+            written: 60,
+            dropped: 5,
+        };
+        assert_eq!(stats, Stats { counters, input: 1, rules: 8_192, alerts: 0, input_max: 16_384, is_limited: false });
+    }
+
+    #[test]
+    fn a_limit_that_is_used_up_is_noticed() {
+        for (credits, is_limited) in [(0, true), (3, false)] {
+            let mut answer = answer(1_700_000_000, 0.0);
+            answer["data"]["metrics"]["eps"] = json!({"available_credits": credits, "available_credits_prev": 0});
+            assert_eq!(parse(answer.to_string().as_bytes()).unwrap().unwrap().is_limited, is_limited);
+        }
+    }
+
+    #[test]
+    fn another_start_of_the_machine_is_another_process() {
+        let counters = Counters { boot: 1, started_s: 5, ..Counters::default() };
+        assert!(counters.go_on_as(&Counters { decoded: 3, ..counters }));
+        assert!(!counters.go_on_as(&Counters { boot: 2, decoded: 3, ..counters }));
     }
 
     #[test]

@@ -31,7 +31,7 @@ const SPARE_S: f64 = 10.0;
 const PACE_SHARE: f64 = 0.95;
 
 /// Bytes handed over in one run: the wodle keeps 64 MiB and throws the rest away.
-pub(super) const HANDOVER_BYTES_MAX: u64 = 60 << 20;
+pub const HANDOVER_BYTES_MAX: u64 = 60 << 20;
 
 /// The bounds of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]

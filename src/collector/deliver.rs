@@ -1,13 +1,25 @@
 //! Lines of the spool → the wodle, in order, as many as it forwards before the next run. Never counts a line as delivered;
-//! records what was handed over, to whom.
+//! records what was handed over, to whom, and what analysisd had counted by then.
+
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::budget::HANDOVER_BYTES_MAX;
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
+use crate::analysisd::forwarded::{Fate, Forwarded};
+use crate::analysisd::stats::Counters;
+use crate::analysisd::{Analysisd, cores};
 use crate::files::FileError;
 use crate::handover::{Handover, HandoverError};
 use crate::state::delivery::{Batch, Delivery, DeliveryFile, Progress, WodleShare};
 use crate::wodle::{Parent, SocketId};
+
+/// Time for analysisd to work off what the wodle forwarded at the end of the run before, and to say so, in seconds.
+const COUNTED_S_MAX: u64 = 3;
+
+/// Time between two looks at its counters, in milliseconds.
+const LOOK_MS: u64 = 100;
 
 /// Hands lines over.
 #[derive(Debug)]
@@ -16,6 +28,11 @@ pub(super) struct Delivering {
     record: Delivery,
     parent: Parent,
     socket: Option<SocketId>,
+    analysisd: Analysisd,
+    /// Its counters in this run, where they can be had: the wodle forwards nothing before this run is over.
+    counters: Option<Counters>,
+    /// What the run before handed over has not arrived, so that it must be waited for, or go again.
+    is_unproven: bool,
     pub(super) handover: Handover,
     /// Lines and bytes of this run so far.
     pub(super) lines: u64,
@@ -37,17 +54,38 @@ impl Delivering {
         record: Delivery,
         parent: Parent,
         socket: Option<SocketId>,
+        analysisd: Analysisd,
+        fate: Option<Fate>,
         handover: Handover,
     ) -> Self {
-        Self { file, record, parent, socket, handover, lines: 0, bytes: 0, closed: false }
+        // Nothing more before what was handed over last has arrived: analysisd does not keep up.
+        let closed = fate == Some(Fate::Waiting);
+        let is_unproven = matches!(fate, Some(Fate::Waiting | Fate::Lost));
+        let counters = None;
+        Self { file, record, parent, socket, analysisd, counters, is_unproven, handover, lines: 0, bytes: 0, closed }
+    }
+
+    /// What lies behind this waits for Wazuh, however often it was handed over.
+    pub(super) fn waits_from(&self) -> Progress {
+        if self.is_unproven { self.record.delivered } else { self.handed_over() }
+    }
+
+    /// Everything before this was handed over.
+    fn handed_over(&self) -> Progress {
+        self.record.batch.as_ref().map_or(self.record.delivered, |batch| batch.to)
     }
 
     /// Hands over what is pending, up to `lines_max` in this whole run. A batch is recorded before its first byte, under
     /// this parent and socket, and again behind its last whole line.
     pub(super) fn run(&mut self, store: &mut Store, lines_max: u64) -> Result<(), FileError> {
         self.direct(store);
-        let from = self.record.batch.as_ref().map_or(self.record.delivered, |batch| batch.to);
+        let from = self.handed_over();
         if self.closed || self.lines >= lines_max || !has_pending(&store.spool, &from) {
+            return Ok(());
+        }
+        if let Err(error) = self.count() {
+            log::warn!("{error}; lines are kept");
+            self.closed = true;
             return Ok(());
         }
         self.record_batch(store, from);
@@ -56,7 +94,7 @@ impl Delivering {
         let flushed = self.handover.flush();
         self.closed |= flushed.is_err();
         if flushed.is_ok() && !matches!(ended, Err(Stop::Output(_))) {
-            self.record.wodle_share = Some(WodleShare { lines: self.lines, lines_max });
+            self.record.wodle_share = Some(WodleShare { lines: self.lines, lines_max, bytes: self.bytes });
             self.record_batch(store, to);
         }
         match ended.and(flushed.map_err(Stop::Output)) {
@@ -74,16 +112,34 @@ impl Delivering {
         }
     }
 
-    /// At the end of a run whose parent confirms nothing: what was written whole has arrived.
+    /// At the end of a run: what a parent that confirms nothing was given whole has arrived; for one that does, all lines
+    /// that it was given count.
     pub(super) fn settle(&mut self, store: &mut Store) -> Result<(), FileError> {
-        if !self.parent.is_modulesd()
-            && let Some(batch) = self.record.batch.take()
-        {
+        if self.parent.is_modulesd() {
+            if let Some(batch) = self.record.batch.as_ref().filter(|batch| batch.lines != self.handover.lines)
+                && self.lines > 0
+            {
+                self.record_batch(store, batch.to);
+            }
+        } else if let Some(batch) = self.record.batch.take() {
             self.record.delivered = batch.to;
             // First the room, then the record: on a full disk it needs that room. A record that is behind repeats nothing
             // of what is no longer there.
             store.spool.remove_delivered(&self.record.delivered)?;
             store.save(|| self.file.save(&self.record))?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of analysisd's counters, where a parent confirms by them. One that has some and does not answer gets nothing:
+    /// nobody would know what became of it.
+    fn count(&mut self) -> Result<(), String> {
+        if self.counters.is_none() && self.parent.is_modulesd() {
+            match self.analysisd.stats_within(Duration::from_secs(COUNTED_S_MAX)) {
+                Ok(stats) => self.counters = Some(stats.counters),
+                Err(error) if error.may_pass() => return Err(error.to_string()),
+                Err(error) => log::debug!("{error}: what is handed over counts when the next run begins"),
+            }
         }
         Ok(())
     }
@@ -98,7 +154,13 @@ impl Delivering {
 
     /// A record that cannot be saved is no reason to keep lines back: they come again then.
     fn record_batch(&mut self, store: &Store, to: Progress) {
-        self.record.batch = Some(Batch { parent: self.parent.clone(), socket: self.socket.clone(), to });
+        self.record.batch = Some(Batch {
+            parent: self.parent.clone(),
+            socket: self.socket.clone(),
+            to,
+            lines: self.handover.lines,
+            counters: self.counters,
+        });
         if let Err(error) = store.save(|| self.file.save(&self.record)) {
             log::error!("{error}; what is handed over now may come again");
         }
@@ -119,5 +181,25 @@ impl Delivering {
         }
         *to = next;
         Ok(())
+    }
+}
+
+/// What analysisd's counters say of a batch that the wodle has forwarded; none where they could not and cannot be had.
+pub(super) fn counted(batch: &Batch, analysisd: &Analysisd) -> Option<Fate> {
+    let Some(before) = batch.counters else {
+        return analysisd.has_counters().then_some(Fate::Lost);
+    };
+    let mut forwarded = Forwarded::new(before, batch.lines, cores());
+    let until = Instant::now() + Duration::from_secs(COUNTED_S_MAX);
+    loop {
+        let fate = match analysisd.stats() {
+            Ok(stats) => forwarded.look(&stats),
+            Err(error) if error.may_pass() => Fate::Waiting,
+            Err(_) => Fate::Lost,
+        };
+        if fate != Fate::Waiting || Instant::now() >= until {
+            return Some(fate);
+        }
+        thread::sleep(Duration::from_millis(LOOK_MS));
     }
 }

@@ -24,9 +24,9 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::Instant;
 
-pub use self::budget::Budget;
+pub use self::budget::{Budget, HANDOVER_BYTES_MAX};
 
-use self::deliver::Delivering;
+use self::deliver::{Delivering, counted};
 use self::fare::Fare;
 use self::notice::Notice;
 use self::output::{Output, Phase};
@@ -35,6 +35,7 @@ use self::source::{REQUEST_GAP, SourceRun, Standing};
 use self::store::Store;
 use self::window::WindowError;
 use crate::analysisd::Analysisd;
+use crate::analysisd::forwarded::Fate;
 use crate::client::{AskError, Client};
 use crate::clock::unix_seconds;
 use crate::config::{self, Mode, Source};
@@ -48,6 +49,9 @@ use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::wazuh::{LOCATION, Wazuh};
 use crate::wodle::{Parent, SocketId};
+
+/// A line that has waited so long for Wazuh is told of, in seconds.
+const LATE_S: i64 = 900;
 
 /// What a run is made of; everything that needed root has been read.
 pub struct Run<'a> {
@@ -65,6 +69,8 @@ pub struct Run<'a> {
     pub rules_problem: Option<String>,
     /// Where lines go.
     pub output: config::Output,
+    /// Why this Wazuh gets nothing, whatever the output.
+    pub holds_back: Option<String>,
     /// Lines a second that may go to the queue; none for as many as it takes.
     pub queue_lines_per_s_max: Option<u64>,
     /// Who runs us.
@@ -119,8 +125,9 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn open(run: Run<'a>) -> Result<Self, (FileError, Handover)> {
         let file = DeliveryFile::of(&run.state);
-        match load(&run.state, &file, &run.parent, run.socket.as_ref()) {
-            Ok((record, mut fare, spool)) => {
+        let analysisd = Analysisd::of(run.wazuh.home(), LOCATION);
+        match load(&run, &file, &analysisd) {
+            Ok((record, fate, mut fare, spool)) => {
                 if run.state.forget_stuck_lock().unwrap_or(false) {
                     // It was told then; how it stands now is found out at the end.
                     fare.health.begin(Condition::Backlog, unix_seconds());
@@ -134,19 +141,25 @@ impl<'a> Collector<'a> {
                     full: None,
                     gap: None,
                 };
-                let analysisd = Analysisd::of(run.wazuh.home(), LOCATION);
-                let wants_queue = run.output == config::Output::Queue;
-                let is_mute = !wants_queue && record.is_mute(&run.parent, run.socket.as_ref());
+                let wants_queue = run.output == config::Output::Queue && run.holds_back.is_none();
+                let is_mute =
+                    !wants_queue && run.holds_back.is_none() && record.is_mute(&run.parent, run.socket.as_ref());
                 let is_queue = wants_queue || (is_mute && analysisd.has_counters());
                 let budget = if is_queue { run.budget.for_queue() } else { run.budget };
                 let output = if is_queue {
                     let pace = run.queue_lines_per_s_max;
+                    // What still waits on a wodle's way goes here.
+                    let record = Delivery { batch: None, ..record };
                     Output::Queue(Box::new(Queueing::new(analysisd, file, record, pace, run.started)))
                 } else {
                     // What it has not confirmed goes to the wodle.
                     let record = Delivery { queued: None, ..record };
-                    let wodle = Delivering::new(file, record, run.parent, run.socket, run.handover);
-                    if is_mute { Output::MuteWodle(wodle) } else { Output::Wodle(wodle) }
+                    let wodle = Delivering::new(file, record, run.parent, run.socket, analysisd, fate, run.handover);
+                    match run.holds_back {
+                        Some(why) => Output::Kept(wodle, why),
+                        None if is_mute => Output::MuteWodle(wodle),
+                        None => Output::Wodle(wodle),
+                    }
                 };
                 Ok(Self {
                     store,
@@ -201,7 +214,7 @@ impl<'a> Collector<'a> {
         if !self.is_mute {
             return self.fare.end(&mut self.store, Condition::Mute);
         }
-        let error = "Wazuh's queue socket was replaced while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
+        let error = "Wazuh's queue socket was replaced, or nobody listens there any more, while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
         if matches!(self.output, Output::Queue(_)) {
             log::warn!("{error}; lines go to the queue socket itself");
             self.fare.begin(&mut self.store, Condition::Mute, error);
@@ -278,7 +291,7 @@ impl<'a> Collector<'a> {
         let mut asked = HashMap::new();
         self.fetch_pages(&mut open, &mut asked, &mut exit);
         for (source, client) in &windows {
-            if matches!(self.output, Output::MuteWodle(_)) {
+            if matches!(self.output, Output::MuteWodle(_) | Output::Kept(..)) {
                 break;
             }
             wait_for_host(&mut asked, source);
@@ -379,23 +392,34 @@ impl<'a> Collector<'a> {
     fn note_trouble(&mut self) {
         let full = self.store.is_full().then(|| format!("{} bytes wait in the spool", self.store.spool.bytes()));
         let trouble = self.store.trouble.take();
-        match trouble.or(self.store.full.take()).or(full) {
+        let (late, is_queue) = (self.late(), matches!(self.output, Output::Queue(_)));
+        match trouble.or(self.store.full.take()).or(full).or(late.clone().filter(|_| !is_queue)) {
             Some(error) => {
                 log::error!("{error}");
                 self.fare.begin(&mut self.store, Condition::Backlog, &error);
             }
             // An output that took nothing so far may have begun it, and may still.
-            None if self.output.trouble().is_some() => {}
+            None if self.output.trouble().is_some() || late.is_some() => {}
             None => self.fare.end(&mut self.store, Condition::Backlog),
         }
     }
 
     /// An output that takes nothing at the end of a run: told as soon as it takes something again.
     fn note_output(&mut self) -> Exit {
-        let Some(error) = self.output.trouble() else { return Exit::Done };
-        log::error!("{error}");
-        self.fare.begin(&mut self.store, Condition::Backlog, &error);
-        Exit::Local
+        let (trouble, late) = (self.output.trouble(), self.late());
+        let exit = if trouble.is_some() { Exit::Local } else { Exit::Done };
+        if let Some(error) = trouble.or(late) {
+            log::error!("{error}");
+            self.fare.begin(&mut self.store, Condition::Backlog, &error);
+        }
+        exit
+    }
+
+    /// Lines that have waited too long, whatever for.
+    fn late(&self) -> Option<String> {
+        let waiting_s = self.output.waiting_s(&self.store.spool).filter(|seconds| *seconds >= LATE_S)?;
+        let bytes = self.store.spool.bytes();
+        Some(format!("the oldest line has waited for Wazuh for {waiting_s} s; {bytes} bytes are in the spool"))
     }
 }
 
@@ -407,17 +431,18 @@ fn wait_for_host(asked: &mut HashMap<String, Instant>, source: &Source) {
     asked.insert(source.host.authority.clone(), Instant::now());
 }
 
+/// What the run before left, and what became of its batch.
+type Loading = (Delivery, Option<Fate>, Fare, Spool);
+
 /// Reads what the run before left, and settles what became of its batch.
-fn load(
-    state: &StateFolder,
-    file: &DeliveryFile,
-    parent: &Parent,
-    socket: Option<&SocketId>,
-) -> Result<(Delivery, Fare, Spool), FileError> {
+fn load(run: &Run<'_>, file: &DeliveryFile, analysisd: &Analysisd) -> Result<Loading, FileError> {
+    let state = &run.state;
+    let mut is_damaged = false;
     let mut record = match file.load()? {
         Loaded::Intact(record) => record,
         Loaded::Missing => Delivery::default(),
         Loaded::Corrupt => {
+            is_damaged = true;
             let aside = file.set_aside()?;
             log::error!(
                 "the record of what was delivered is damaged and set aside as {}; the spool is handed over again",
@@ -427,18 +452,24 @@ fn load(
         }
     };
     let before = record.clone();
-    if record.begin_run(parent, socket) == Some(false) {
-        log::warn!("what the run before handed over may not have arrived; it is handed over again");
+    let fate = record.begin_run(&run.parent, run.socket.as_ref(), |batch| counted(batch, analysisd));
+    match fate {
+        Some(Fate::Lost) => {
+            log::warn!("what the run before handed over may not have arrived; it is handed over again");
+        }
+        Some(Fate::Waiting) => log::warn!("analysisd has not worked off what the run before handed over"),
+        Some(Fate::Arrived) | None => {}
     }
     let mut spool = Spool::recover(state)?;
     // No number comes twice, whichever of the two records is on disk.
     spool.number_beyond(record.last_segment().max(before.last_segment()));
-    if record != before
+    // A damaged one is replaced at once, or each run would set it aside.
+    if (is_damaged || record != before)
         && let Err(error) = file.save(&record)
     {
         log::error!("{error}");
     }
     roll_forward(state, &mut spool)?;
     spool.remove_delivered(&record.delivered)?;
-    Ok((record, Fare::of_all(state)?, spool))
+    Ok((record, fate, Fare::of_all(state)?, spool))
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use super::budget::Budget;
 use super::deliver::Delivering;
 use super::queueing::{Queueing, Until};
+use super::reading::waiting_s;
 use super::store::Store;
 use crate::files::FileError;
 use crate::handover::Handover;
+use crate::state::spool::Spool;
 
 /// Time for lines between two pages: the queue is kept busy, and Akamai is asked all the same.
 const BETWEEN_PAGES_MAX: Duration = Duration::from_secs(5);
@@ -19,6 +21,8 @@ pub(super) enum Output {
     Wodle(Delivering),
     /// The same while that wodle forwards nothing any more: lines are kept.
     MuteWodle(Delivering),
+    /// Nothing, for this reason: lines are kept.
+    Kept(Delivering, String),
     /// Wazuh's queue socket.
     Queue(Box<Queueing>),
 }
@@ -44,7 +48,7 @@ impl Output {
         started: Instant,
     ) -> Result<(), FileError> {
         match self {
-            Self::MuteWodle(_) => Ok(()),
+            Self::MuteWodle(_) | Self::Kept(..) => Ok(()),
             Self::Wodle(_) if phase == Phase::Between => Ok(()),
             Self::Wodle(wodle) => {
                 let reserved = if phase == Phase::Before { budget.last_request() } else { Duration::ZERO };
@@ -68,7 +72,16 @@ impl Output {
     pub(super) fn stdout(&mut self) -> Option<&mut Handover> {
         match self {
             Self::Wodle(wodle) => Some(&mut wodle.handover),
-            Self::MuteWodle(_) | Self::Queue(_) => None,
+            Self::MuteWodle(_) | Self::Kept(..) | Self::Queue(_) => None,
+        }
+    }
+
+    /// Seconds for which the oldest line has waited that Wazuh was not given, or that is not confirmed where that is how it is
+    /// told.
+    pub(super) fn waiting_s(&self, spool: &Spool) -> Option<i64> {
+        match self {
+            Self::Wodle(wodle) | Self::MuteWodle(wodle) | Self::Kept(wodle, _) => waiting_s(spool, &wodle.waits_from()),
+            Self::Queue(queue) => waiting_s(spool, &queue.confirmed()),
         }
     }
 
@@ -76,6 +89,7 @@ impl Output {
     pub(super) fn trouble(&self) -> Option<String> {
         match self {
             Self::Queue(queue) => queue.trouble.clone(),
+            Self::Kept(_, why) => Some(why.clone()),
             Self::Wodle(_) | Self::MuteWodle(_) => None,
         }
     }
@@ -83,7 +97,9 @@ impl Output {
     /// How it went, for the log.
     pub(super) fn summary(&self) -> String {
         match self {
-            Self::Wodle(wodle) | Self::MuteWodle(wodle) => format!("{} lines handed over", wodle.lines),
+            Self::Wodle(wodle) | Self::MuteWodle(wodle) | Self::Kept(wodle, _) => {
+                format!("{} lines handed over", wodle.lines)
+            }
             Self::Queue(queue) => queue.summary().unwrap_or_else(|| "nothing to send".into()),
         }
     }

@@ -8,16 +8,14 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::notice::Notice;
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::analysisd::barrier::{Barriers, Look, Position};
 use crate::analysisd::pace::{self, Allowance, LOOK_MS};
 use crate::analysisd::stats::{Counters, Stats};
-use crate::analysisd::{Analysisd, Sent};
+use crate::analysisd::{Analysisd, Sent, cores};
 use crate::files::FileError;
-use crate::state::delivery::{Delivery, DeliveryFile, QueueRate, Queued};
-use crate::state::health::Condition;
+use crate::state::delivery::{Delivery, DeliveryFile, Progress, QueueRate, Queued};
 
 /// The longest time between two attempts to reach analysisd, in milliseconds; the first comes after a tenth of it.
 const AGAIN_MS_MAX: u64 = 1_000;
@@ -66,8 +64,6 @@ pub(super) struct Queueing {
     pub(super) trouble: Option<String>,
     /// Lines that must go again were told of.
     told_again: bool,
-    /// The next line may be glued to half a line: it must be one that does not count.
-    needs_sacrifice: bool,
     /// What analysisd said at the last look.
     counters: Option<Counters>,
     /// Lines that cannot be read; those before them are still to be confirmed.
@@ -84,7 +80,7 @@ impl Queueing {
         started: Instant,
     ) -> Self {
         let confirmed = Position { lines: 0, to: record.delivered };
-        let counters = record.queued.map(|queued| queued.counters);
+        let memory = record.queued.map(|queued| queued.memory);
         let received = record.queued.map(|queued| queued.received).filter(|to| *to != record.delivered);
         // Lines in doubt count as one: it makes a mark behind them.
         let sent = received.map_or(confirmed, |to| Position { lines: 1, to });
@@ -92,7 +88,7 @@ impl Queueing {
             analysisd,
             file,
             record,
-            barriers: Barriers::new(confirmed, counters),
+            barriers: Barriers::new(confirmed, memory, cores()),
             sent,
             lines: SpoolLines::default(),
             line: Vec::new(),
@@ -104,7 +100,6 @@ impl Queueing {
             taken: 0,
             trouble: None,
             told_again: false,
-            needs_sacrifice: false,
             counters: None,
             unreadable: None,
         }
@@ -160,6 +155,11 @@ impl Queueing {
         }
     }
 
+    /// Everything before this has arrived.
+    pub(super) fn confirmed(&self) -> Progress {
+        self.barriers.confirmed().to
+    }
+
     /// How it went, for the log; none if there was nothing to do.
     pub(super) fn summary(&self) -> Option<String> {
         let rate = self.record.queue_rate.filter(|_| self.barriers.confirmed().lines > 0 || self.taken > 0)?;
@@ -176,18 +176,19 @@ impl Queueing {
         let stats = self.analysisd.stats().map_err(|error| Failure::Analysisd(error.to_string()))?;
         let now = self.started.elapsed();
         let look = self.barriers.look(now, unread, self.sent, &stats);
-        if self.counters.replace(stats.counters) != Some(stats.counters) {
-            // Others may be ahead of us.
+        if self.counters.replace(stats.counters) != Some(stats.counters) || stats.is_limited {
+            // Others may be ahead of us, and a limit lasts for up to an hour.
             self.moved = Instant::now();
         }
-        self.needs_sacrifice |= look.is_new_process;
+        let is_new_process = self.record.queued.is_none_or(|queued| !queued.memory.counters.go_on_as(&stats.counters));
         self.take_note(store, look).map_err(Failure::File)?;
-        if self.record.queued.is_none() {
+        if is_new_process {
             // Whatever becomes of this run, the next one will know another process by it.
             self.save(store);
         }
         let own = self.sent.lines.saturating_sub(self.barriers.processed_lines());
-        let lines = if sends { pace::lines(&stats, unread, own).min(self.allowance.lines(now)) } else { 0 };
+        let bound = self.allowance.lines(now).min(self.barriers.lines_max(self.sent));
+        let lines = if sends { pace::lines(&stats, unread, own).min(bound) } else { 0 };
         let sent = self.send(store, lines)?;
         self.allowance.sent(sent);
         self.note_rate(&stats);
@@ -211,13 +212,7 @@ impl Queueing {
     /// Sends up to so many lines; returns how many it took.
     fn send(&mut self, store: &mut Store, lines_max: u64) -> Result<u64, Failure> {
         let mut count = 0;
-        if lines_max > 0 && self.needs_sacrifice && has_pending(&store.spool, &self.sent.to) {
-            let error = "analysisd was restarted; lines that may not have arrived are sent again";
-            let line = Notice { error: Some(error.into()), ..Notice::recovered("", Condition::Backlog) }.line();
-            self.needs_sacrifice = !matches!(self.analysisd.send(line.as_bytes()), Ok(Sent::Taken));
-            self.save(store);
-        }
-        while count < lines_max && !self.needs_sacrifice {
+        while count < lines_max {
             let next = match self.unsent_line.take() {
                 Some(next) => next,
                 None => {
@@ -231,6 +226,7 @@ impl Queueing {
             };
             match self.analysisd.send(&self.line) {
                 Ok(Sent::Taken) => {
+                    self.barriers.sent(1);
                     self.sent = next;
                     count += 1;
                 }
@@ -267,8 +263,9 @@ impl Queueing {
     /// A line that could not be spooled: once, as it is.
     fn send_direct(&mut self, line: &str) {
         let sent = self.analysisd.connect().and_then(|_| self.analysisd.send(line.as_bytes()));
-        if !matches!(sent, Ok(Sent::Taken)) {
-            log::error!("a collector event could neither be kept nor sent: {}", line.trim_end());
+        match sent {
+            Ok(Sent::Taken) => self.barriers.sent(1),
+            _ => log::error!("a collector event could neither be kept nor sent: {}", line.trim_end()),
         }
     }
 
@@ -297,10 +294,8 @@ impl Queueing {
     }
 
     fn note_unconfirmed(&mut self) {
-        let (received, counters) = self.barriers.received();
-        if !self.needs_sacrifice {
-            self.record.queued = counters.map(|counters| Queued { received: received.to, counters });
-        }
+        let (received, memory) = self.barriers.received();
+        self.record.queued = memory.map(|memory| Queued { received: received.to, memory });
         if let Some(rate) = &mut self.record.queue_rate {
             rate.unconfirmed = self.sent.lines.saturating_sub(self.barriers.confirmed().lines);
         }

@@ -1,10 +1,13 @@
 //! The spool's lines in the order in which they go: collector events first, then Akamai's, each lane by its numbers. Never gives
 //! away what is not as it was written: that is set aside and told.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::damage;
 use super::store::Store;
+use crate::clock::unix_seconds;
 use crate::files::FileError;
 use crate::state::delivery::{Mark, Progress};
 use crate::state::segment::{Lane, Next, Segment, SegmentReader};
@@ -72,11 +75,22 @@ pub(super) fn has_pending(spool: &Spool, progress: &Progress) -> bool {
     first_pending(spool, progress).is_some()
 }
 
+/// Seconds for which the oldest line behind `progress` has been in the spool.
+pub(super) fn waiting_s(spool: &Spool, progress: &Progress) -> Option<i64> {
+    let oldest = [Lane::Notices, Lane::Events].into_iter().filter_map(|lane| first_of(spool, progress, lane));
+    let made = oldest.filter_map(|segment| fs::metadata(&segment.path).ok()).map(|metadata| metadata.mtime()).min()?;
+    Some(unix_seconds() - made)
+}
+
 fn first_pending<'a>(spool: &'a Spool, progress: &Progress) -> Option<&'a Segment> {
-    [Lane::Notices, Lane::Events].into_iter().find_map(|lane| {
-        let mark = lane.mark(progress);
-        spool.segments.iter().filter(|segment| segment.lane == lane).find(|segment| {
-            segment.number > mark.segment || (segment.number == mark.segment && segment.bytes > mark.byte)
-        })
-    })
+    [Lane::Notices, Lane::Events].into_iter().find_map(|lane| first_of(spool, progress, lane))
+}
+
+fn first_of<'a>(spool: &'a Spool, progress: &Progress, lane: Lane) -> Option<&'a Segment> {
+    let mark = lane.mark(progress);
+    spool
+        .segments
+        .iter()
+        .filter(|segment| segment.lane == lane)
+        .find(|segment| segment.number > mark.segment || (segment.number == mark.segment && segment.bytes > mark.byte))
 }

@@ -61,7 +61,9 @@ pub fn run(cli: &Cli) -> Exit {
     }
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
-    let global_error = global_error.or_else(|| queue_problem(&config.global, &wazuh));
+    let home = Home::find_any(Path::new("/"), Some(wazuh.home())).ok();
+    let global_error = global_error.or_else(|| queue_problem(&config.global, home.as_ref()));
+    let holds_back = home.and_then(|home| home.wazuh_5_problem());
     let rules_problem = rules_problem(wazuh.home()).inspect(|error| log::error!("{error}"));
     let (sources, broken) = sources(&config, &file, &wazuh);
     let state = StateFolder::at(&config.global.state_dir);
@@ -101,6 +103,7 @@ pub fn run(cli: &Cli) -> Exit {
         global_error,
         rules_problem,
         output,
+        holds_back,
         queue_lines_per_s_max: configured_eps,
         parent,
         socket,
@@ -190,12 +193,13 @@ fn joined(errors: &[ConfigError]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
-/// Why the queue cannot be the output that it is configured to be. A Wazuh that is not there (now) is no reason.
-fn queue_problem(global: &Global, wazuh: &Wazuh) -> Option<String> {
+/// Why the queue cannot be the output that it is configured to be. A Wazuh that is not there (now) or that is
+/// not supported is no reason.
+fn queue_problem(global: &Global, home: Option<&Home>) -> Option<String> {
     if global.output != Output::Queue {
         return None;
     }
-    let home = Home::find(Path::new("/"), Some(wazuh.home())).ok()?;
+    let home = home.filter(|home| home.is_supported())?;
     home.queue_problem()
         .map(|problem| format!("{problem}; set output = stdout"))
         .inspect(|error| log::error!("{error}"))

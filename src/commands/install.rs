@@ -48,7 +48,7 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
             return Exit::Local;
         }
         Err(HomeError::None(folder)) if direction == Direction::Out && !args.dry_run => return clear(cli, &folder),
-        Err(error @ (HomeError::None(_) | HomeError::Version { .. })) => {
+        Err(error @ (HomeError::None(_) | HomeError::Version { .. } | HomeError::Five { .. })) => {
             log::info!("{error}");
             return show_line(cli, &error.to_string());
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::clock::{rfc_3339, span, unix_seconds};
 use crate::config::{Mode, Output, RunOn, Source, SourceEntry, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
+use crate::install::Home;
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::{DeliveryFile, Progress, QueueRate};
 use crate::state::health::{Health, HealthFile};
@@ -77,7 +79,8 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
         }
     };
     let mut sources = Vec::new();
-    let is_worker = Wazuh::find(config.global.wazuh_home.as_deref()).is_worker();
+    let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
+    let is_worker = wazuh.is_worker();
     let works_here = |entry: &&SourceEntry| match &entry.state {
         SourceState::Disabled => false,
         SourceState::Ready(source) => !is_worker || source.run_on == RunOn::Any,
@@ -99,6 +102,8 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
     if let Ok(Loaded::Intact(health)) = HealthFile::of_all(&state).load() {
         problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
     }
+    let home = Home::find_any(Path::new("/"), Some(wazuh.home())).ok();
+    problems.extend(home.and_then(|home| home.wazuh_5_problem()));
     let healthy = problems.is_empty() && sources.iter().all(|source| source.problems.is_empty());
     let queue = match DeliveryFile::of(&state).load() {
         Ok(Loaded::Intact(record)) => record.queue_rate.filter(|_| config.global.output == Output::Queue),

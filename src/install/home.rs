@@ -26,6 +26,16 @@ const LOCK_S_MAX: u64 = 900;
 /// Time between two looks at the lock, in milliseconds.
 const LOCK_LOOK_MS: u64 = 50;
 
+/// Where Wazuh lives up to 4.x, and its agents ever since.
+const HOME: &str = "/var/ossec";
+
+/// Where a manager lives from 5.0 on.
+const MANAGER_5: &str = "var/wazuh-manager";
+
+/// What to say of Wazuh 5.
+const WAZUH_5: &str =
+    "Wazuh 5 is not supported yet; what works today is a 4.14 agent with our wodle block, connected to the 5.x manager";
+
 /// What kind of Wazuh it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -66,6 +76,14 @@ pub enum HomeError {
         /// What the system says.
         error: io::Error,
     },
+    /// One that is not supported yet.
+    #[error("the Wazuh in {} is {version}: {WAZUH_5}", folder.display())]
+    Five {
+        /// Where.
+        folder: PathBuf,
+        /// What it says of itself.
+        version: String,
+    },
     /// Not one we know.
     #[error("the Wazuh in {} is {version}, and wazuh-akamai works with 4.3 to 4.x; nothing was changed", folder.display())]
     Version {
@@ -85,12 +103,29 @@ impl Home {
     /// # Errors
     /// None, or one that is not supported.
     pub fn find(root: &Path, configured: Option<&Path>) -> Result<Self, HomeError> {
-        let home = Self::find_any(root, configured)?;
-        if is_supported(&home.version) {
-            Ok(home)
-        } else {
-            Err(HomeError::Version { folder: home.folder, version: home.version })
+        let home = Self::find_any(root, configured).map_err(|error| match error {
+            HomeError::None(_) if configured.is_none_or(|folder| folder == Path::new(HOME)) => {
+                manager_5(root).unwrap_or(error)
+            }
+            _ => error,
+        })?;
+        match home.wazuh_5_problem() {
+            None if home.is_supported() => Ok(home),
+            None => Err(HomeError::Version { folder: home.folder, version: home.version }),
+            Some(_) => Err(HomeError::Five { folder: home.folder, version: home.version }),
         }
+    }
+
+    /// Whether it is one that we install into.
+    pub fn is_supported(&self) -> bool {
+        is_supported(&self.version)
+    }
+
+    /// Why it gets no lines. From 5.0 on a command wodle forwards one event a run, the whole output cut at 64 KiB (read in the
+    /// sources of 5.0.0), and an agent that is upgraded keeps our block.
+    pub fn wazuh_5_problem(&self) -> Option<String> {
+        let is_5 = version_numbers(&self.version).is_some_and(|version| version >= (5, 0));
+        is_5.then(|| format!("this is {self}, which gets no lines: {WAZUH_5}; they are kept in the spool"))
     }
 
     /// The same whatever its version: what we made there must come out of any.
@@ -98,7 +133,7 @@ impl Home {
     /// # Errors
     /// None.
     pub fn find_any(root: &Path, configured: Option<&Path>) -> Result<Self, HomeError> {
-        let inside = configured.unwrap_or(Path::new("/var/ossec"));
+        let inside = configured.unwrap_or(Path::new(HOME));
         let folder = root.join(inside.strip_prefix("/").unwrap_or(inside));
         let none = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => HomeError::Unseen { folder: folder.clone(), error },
@@ -231,6 +266,12 @@ impl fmt::Display for Home {
         };
         write!(f, "Wazuh {} {kind} in {}", self.version, self.folder.display())
     }
+}
+
+/// A manager of 5.0 or later below `root`, if there is one.
+fn manager_5(root: &Path) -> Option<HomeError> {
+    let folder = root.join(MANAGER_5);
+    folder.is_dir().then(|| HomeError::Five { folder, version: "a manager of 5.0 or later".into() })
 }
 
 fn is_supported(version: &str) -> bool {

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::{self, Loaded};
+use crate::analysisd::barrier::Memory;
+use crate::analysisd::forwarded::Fate;
 use crate::analysisd::stats::Counters;
 use crate::files::FileError;
 use crate::wodle::{Parent, SocketId};
@@ -37,15 +39,21 @@ pub struct Batch {
     pub socket: Option<SocketId>,
     /// How far lines were written whole.
     pub to: Progress,
+    /// Lines written whole by that run, these and others.
+    #[serde(default)]
+    pub lines: u64,
+    /// What analysisd's counters were before the first of them, where they can be had.
+    #[serde(default)]
+    pub counters: Option<Counters>,
 }
 
-/// Lines that were sent to analysisd, and what it said of itself then.
+/// Lines that were sent to analysisd, and what was known of it then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queued {
     /// Everything before this it had received, and dropped nothing of it.
     pub received: Progress,
-    /// Its counters then.
-    pub counters: Counters,
+    /// What is known of its present life.
+    pub memory: Memory,
 }
 
 /// How the last run with lines for analysisd went, for who asks.
@@ -66,6 +74,9 @@ pub struct WodleShare {
     pub lines: u64,
     /// Lines that it forwards in one interval.
     pub lines_max: u64,
+    /// Bytes that were handed over.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// The record.
@@ -84,8 +95,9 @@ pub struct Delivery {
     /// How near the wodle is to its bound.
     #[serde(default)]
     pub wodle_share: Option<WodleShare>,
-    /// The first run under the present wazuh-modulesd: which one, and the socket that it must have connected to.
-    pub first_seen: Option<(Parent, SocketId)>,
+    /// The first run under the present wazuh-modulesd: which one, and the socket that it must have connected to; none where
+    /// that was gone by then, for a wodle runs nothing before it is connected.
+    pub first_seen: Option<(Parent, Option<SocketId>)>,
 }
 
 impl Delivery {
@@ -97,31 +109,45 @@ impl Delivery {
         known.map(|to| to.events.segment.max(to.notices.segment)).max().unwrap_or(0)
     }
 
-    /// Takes note of a run under `parent` that finds the queue socket as `socket`; returns whether the batch before counts
-    /// as delivered (none if there was no batch). What does not count is handed over again.
+    /// Takes note of a run under `parent` that finds the queue socket as `socket`; returns what became of the batch before
+    /// (none if there was no batch). What was lost is handed over again. `counted`: what analysisd's counters say of a batch;
+    /// none where they cannot be had.
     ///
     /// A wodle calls the program again only when it has forwarded the whole output of the run before. So under the same
-    /// wazuh-modulesd a batch has been forwarded; and it has arrived if the socket was not replaced meanwhile. A parent of
-    /// another name has taken what was written whole.
-    pub fn begin_run(&mut self, parent: &Parent, socket: Option<&SocketId>) -> Option<bool> {
-        if let (Some(socket), true) = (socket, parent.is_modulesd())
-            && self.first_seen.as_ref().is_none_or(|(first, _)| first != parent)
-        {
-            self.first_seen = Some((parent.clone(), socket.clone()));
+    /// wazuh-modulesd a batch has been forwarded; and it has reached analysisd if the socket was not replaced meanwhile. A
+    /// parent of another name has taken what was written whole.
+    pub fn begin_run(
+        &mut self,
+        parent: &Parent,
+        socket: Option<&SocketId>,
+        counted: impl FnOnce(&Batch) -> Option<Fate>,
+    ) -> Option<Fate> {
+        if parent.is_modulesd() && self.first_seen.as_ref().is_none_or(|(first, _)| first != parent) {
+            self.first_seen = Some((parent.clone(), socket.cloned()));
         }
         let batch = self.batch.take()?;
-        let arrived = !batch.parent.is_modulesd() || (batch.parent == *parent && batch.socket.as_ref() == socket);
-        if arrived {
-            self.delivered = batch.to;
+        let was_forwarded = batch.parent == *parent && socket.is_some() && batch.socket.as_ref() == socket;
+        let fate = match (batch.parent.is_modulesd(), was_forwarded) {
+            (false, _) => Fate::Arrived,
+            (true, false) => Fate::Lost,
+            (true, true) => counted(&batch).unwrap_or(Fate::Arrived),
+        };
+        match fate {
+            Fate::Arrived => self.delivered = batch.to,
+            Fate::Lost => {}
+            Fate::Waiting => self.batch = Some(batch),
         }
-        Some(arrived)
+        Some(fate)
     }
 
     /// Whether the wodle above has lost its connection to the queue for good: the socket it connected to is no longer
     /// there, and it never connects again (observed on 4.14.9).
     pub fn is_mute(&self, parent: &Parent, socket: Option<&SocketId>) -> bool {
         parent.is_modulesd()
-            && self.first_seen.as_ref().is_some_and(|(first, seen)| first == parent && Some(seen) != socket)
+            && self
+                .first_seen
+                .as_ref()
+                .is_some_and(|(first, seen)| first == parent && (seen.is_none() || seen.as_ref() != socket))
     }
 }
 
@@ -168,11 +194,15 @@ mod tests {
     use super::*;
 
     fn parent(pid: i32, start: u64, name: &str) -> Parent {
-        Parent { pid, start, name: name.into() }
+        Parent { boot: 1, pid, start, name: name.into() }
     }
 
     fn socket(inode: u64) -> SocketId {
-        SocketId { device: 1, inode, changed_s: 5, changed_ns: 6 }
+        SocketId { device: 1, inode, made_ns: 5 }
+    }
+
+    fn batch(parent: &Parent, socket: Option<SocketId>, to: Progress) -> Batch {
+        Batch { parent: parent.clone(), socket, to, lines: 3, counters: None }
     }
 
     #[test]
@@ -180,16 +210,17 @@ mod tests {
         let place = |segment| Progress { notices: Mark { segment, byte: 1 }, ..Progress::default() };
         let mut delivery = Delivery { delivered: place(2), ..Delivery::default() };
         assert_eq!(delivery.last_segment(), 2);
-        delivery.queued = Some(Queued { received: place(7), counters: Counters::default() });
+        let memory = Memory { counters: Counters::default(), commands_due: 0, may_be_glued: false };
+        delivery.queued = Some(Queued { received: place(7), memory });
         assert_eq!(delivery.last_segment(), 7);
-        delivery.batch = Some(Batch { parent: parent(1, 1, "x"), socket: None, to: place(9) });
+        delivery.batch = Some(batch(&parent(1, 1, "x"), None, place(9)));
         assert_eq!(delivery.last_segment(), 9);
     }
 
     fn handed_over(parent: &Parent, socket: &SocketId) -> Delivery {
         let to = Progress { events: Mark { segment: 3, byte: 7 }, ..Progress::default() };
-        let batch = Some(Batch { parent: parent.clone(), socket: Some(socket.clone()), to });
-        Delivery { batch, first_seen: Some((parent.clone(), socket.clone())), ..Delivery::default() }
+        let batch = Some(batch(parent, Some(socket.clone()), to));
+        Delivery { batch, first_seen: Some((parent.clone(), Some(socket.clone()))), ..Delivery::default() }
     }
 
     #[test]
@@ -197,6 +228,7 @@ mod tests {
         let modulesd = parent(10, 100, "wazuh-modulesd");
         for (next, found, arrived) in [
             (modulesd.clone(), Some(socket(1)), true),
+            (Parent { boot: 2, ..modulesd.clone() }, Some(socket(1)), false),
             (parent(10, 101, "wazuh-modulesd"), Some(socket(1)), false),
             (parent(11, 100, "wazuh-modulesd"), Some(socket(1)), false),
             (parent(12, 9, "bash"), Some(socket(1)), false),
@@ -204,29 +236,56 @@ mod tests {
             (modulesd.clone(), None, false),
         ] {
             let mut delivery = handed_over(&modulesd, &socket(1));
-            assert_eq!(delivery.begin_run(&next, found.as_ref()), Some(arrived), "{next:?} {found:?}");
+            let fate = if arrived { Fate::Arrived } else { Fate::Lost };
+            assert_eq!(delivery.begin_run(&next, found.as_ref(), |_| None), Some(fate), "{next:?} {found:?}");
             assert_eq!(delivery.delivered.events.segment == 3, arrived);
             assert_eq!(delivery.batch, None);
         }
     }
 
     #[test]
+    fn what_is_handed_over_while_there_is_no_socket_does_not_count() {
+        let modulesd = parent(10, 100, "wazuh-modulesd");
+        let mut delivery = handed_over(&modulesd, &socket(1));
+        delivery.batch = delivery.batch.map(|batch| Batch { socket: None, ..batch });
+        assert_eq!(delivery.begin_run(&modulesd, None, |_| None), Some(Fate::Lost));
+    }
+
+    #[test]
+    fn what_the_counters_say_of_a_batch_decides() {
+        let modulesd = parent(10, 100, "wazuh-modulesd");
+        for fate in [Fate::Arrived, Fate::Lost, Fate::Waiting] {
+            let mut delivery = handed_over(&modulesd, &socket(1));
+            assert_eq!(delivery.begin_run(&modulesd, Some(&socket(1)), |_| Some(fate)), Some(fate));
+            assert_eq!(delivery.delivered.events.segment == 3, fate == Fate::Arrived);
+            assert_eq!(delivery.batch.is_some(), fate == Fate::Waiting);
+        }
+    }
+
+    #[test]
     fn another_parent_has_what_was_written_whole() {
         let mut delivery = handed_over(&parent(7, 1, "bash"), &socket(1));
-        assert_eq!(delivery.begin_run(&parent(8, 2, "wazuh-modulesd"), Some(&socket(2))), Some(true));
+        assert_eq!(
+            delivery.begin_run(&parent(8, 2, "wazuh-modulesd"), Some(&socket(2)), |_| None),
+            Some(Fate::Arrived)
+        );
     }
 
     #[test]
     fn a_wodle_whose_socket_was_replaced_is_mute_until_modulesd_is_new() {
         let modulesd = parent(10, 100, "wazuh-modulesd");
         let mut delivery = Delivery::default();
-        delivery.begin_run(&modulesd, Some(&socket(1)));
+        delivery.begin_run(&modulesd, Some(&socket(1)), |_| None);
         assert!(!delivery.is_mute(&modulesd, Some(&socket(1))));
-        delivery.begin_run(&modulesd, Some(&socket(2)));
+        delivery.begin_run(&modulesd, Some(&socket(2)), |_| None);
         assert!(delivery.is_mute(&modulesd, Some(&socket(2))) && delivery.is_mute(&modulesd, None));
         assert!(!delivery.is_mute(&parent(3, 3, "bash"), Some(&socket(2))));
+        // One whose socket was gone before it ran us for the first time.
+        let mut late = Delivery::default();
+        late.begin_run(&modulesd, None, |_| None);
+        assert!(late.is_mute(&modulesd, None) && late.is_mute(&modulesd, Some(&socket(2))));
         let restarted = parent(20, 200, "wazuh-modulesd");
-        delivery.begin_run(&restarted, Some(&socket(2)));
+        delivery.begin_run(&restarted, Some(&socket(2)), |_| None);
         assert!(!delivery.is_mute(&restarted, Some(&socket(2))));
     }
 }

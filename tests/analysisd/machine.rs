@@ -2,7 +2,9 @@
 //! counters, and a file that is flushed every second. Knows no socket and no clock.
 //!
 //! As observed on a real 4.14.9: an event that finds the input queue full is dropped and counted; the decoders stop when the
-//! queue before the rules is full; a stop or kill throws away all that is not flushed.
+//! queue before the rules is full; with a limit of events they take one more each from the queue and hold it, uncounted, until
+//! the limit's next timeframe; neighbours swap between threads; an alert under `log_alert_level` is not written; a stop or
+//! kill throws away all that is not flushed, and leaves half a line to which the next alert is glued.
 
 use std::collections::VecDeque;
 
@@ -49,6 +51,10 @@ pub struct Machine {
     pub busy_ms: u64,
     /// Our lines dropped, over all lives.
     pub dropped_ours: u64,
+    /// `<limits><eps>`: so many events in each timeframe of so many milliseconds.
+    pub limit: Option<(u64, u64)>,
+    /// Lines of ours whose alerts are under `log_alert_level`.
+    pub is_under_level: fn(&str) -> bool,
     /// The file ends with half a line: the next alert is glued to it, and lost for who reads lines.
     half_line: bool,
     life: Life,
@@ -60,6 +66,10 @@ struct Life {
     started_s: i64,
     ms: u64,
     input: VecDeque<Event>,
+    /// Taken from the queue, and not counted before the limit allows it.
+    held: VecDeque<Event>,
+    /// Events that the limit has let through in its present timeframe.
+    used: u64,
     decoding: Vec<Event>,
     rules: VecDeque<Event>,
     matching: Vec<Event>,
@@ -88,6 +98,8 @@ impl Machine {
             half_line: false,
             busy_ms: 0,
             dropped_ours: 0,
+            limit: None,
+            is_under_level: |_| false,
             life,
         }
     }
@@ -119,6 +131,9 @@ impl Machine {
     pub fn tick(&mut self) {
         let life = &mut self.life;
         life.ms += 1;
+        if self.limit.is_some_and(|(_, frame_ms)| life.ms.is_multiple_of(frame_ms)) {
+            life.used = 0;
+        }
         life.unflushed.append(&mut life.writing);
         while let Some(event) = life.alerts.pop_front() {
             life.written += 1;
@@ -137,28 +152,20 @@ impl Machine {
                 let first_ms = *life.first_ms.get_or_insert(life.ms);
                 self.busy_ms = life.ms - first_ms;
             }
+            if matches!(&event, Event::Ours(line) if (self.is_under_level)(line)) {
+                continue;
+            }
             life.matching.push(event);
             if life.matching.len() > THREADS {
-                life.alerts.push_back(life.matching.remove(0));
+                let first = life.first_of_two(life.processed);
+                life.alerts.push_back(life.matching.remove(first));
             }
         }
         while !life.decoding.is_empty() && life.rules.len() < QUEUE_MAX {
             life.rules.push_back(life.decoding.remove(0));
         }
-        let mut decoded = 0;
-        while decoded < DECODED_PER_MS && !life.input.is_empty() && life.rules.len() + life.decoding.len() < QUEUE_MAX {
-            let Some(event) = life.input.pop_front() else { break };
-            match event {
-                Event::Ours(_) | Event::Command => life.decoded_commands += 1,
-                Event::Other => life.decoded_others += 1,
-            }
-            decoded += 1;
-            life.decoding.push(event);
-            // All but what the threads have in hand is passed on at once.
-            if life.decoding.len() > THREADS {
-                life.rules.push_back(life.decoding.remove(0));
-            }
-        }
+        self.decode();
+        let life = &mut self.life;
         if life.ms.is_multiple_of(FLUSH_MS) {
             for event in std::mem::take(&mut life.unflushed) {
                 if std::mem::take(&mut self.half_line) {
@@ -172,6 +179,41 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// The decoders work for a millisecond.
+    fn decode(&mut self) {
+        let life = &mut self.life;
+        let mut decoded = 0;
+        while decoded < DECODED_PER_MS && life.rules.len() + life.decoding.len() < QUEUE_MAX {
+            let is_allowed = self.limit.is_none_or(|(events, _)| life.used < events);
+            if !is_allowed && life.held.len() >= THREADS {
+                break;
+            }
+            let event = if is_allowed { life.held.pop_front() } else { None };
+            let Some(event) = event.or_else(|| life.input.pop_front()) else { break };
+            if !is_allowed {
+                life.held.push_back(event);
+                continue;
+            }
+            life.used += 1;
+            match event {
+                Event::Ours(_) | Event::Command => life.decoded_commands += 1,
+                Event::Other => life.decoded_others += 1,
+            }
+            decoded += 1;
+            life.decoding.push(event);
+            // All but what the threads have in hand is passed on at once.
+            if life.decoding.len() > THREADS {
+                let first = life.first_of_two(life.decoded_commands);
+                life.rules.push_back(life.decoding.remove(first));
+            }
+        }
+    }
+
+    /// Events that the decoders hold because of the limit.
+    pub fn held(&self) -> usize {
+        self.life.held.len()
     }
 
     /// Events that the writer took and that are not in the file.
@@ -193,11 +235,12 @@ impl Machine {
             json!({"agent": 0, "dbsync": 3, "syslog": 0, "modules_breakdown": {
                 "command": ours, "syscheck": 5, "logcollector_breakdown": {"others": others, "eventchannel": 0}}})
         };
-        json!({"error": 0, "message": "ok", "data": {"uptime": if is_starting { 0 } else { life.started_s }, "name": "wazuh-analysisd", "metrics": {
+        let mut answer = json!({"error": 0, "message": "ok", "data": {"uptime": if is_starting { 0 } else { life.started_s }, "name": "wazuh-analysisd", "metrics": {
             "bytes": {"received": 0},
             "events": {
                 "processed": life.processed,
-                "received": life.decoded_commands + life.decoded_others + life.dropped + life.dropped_others,
+                "received": life.decoded_commands + life.decoded_others + life.dropped + life.dropped_others
+                    + (life.input.len() + life.held.len()) as u64,
                 "received_breakdown": {
                     "decoded_breakdown": breakdown(life.decoded_commands, life.decoded_others),
                     "dropped_breakdown": breakdown(life.dropped, life.dropped_others)},
@@ -205,6 +248,17 @@ impl Machine {
             "queues": {
                 "others": queue(life.input.len()),
                 "processed": queue(life.rules.len()),
-                "alerts": queue(life.alerts.len())}}}})
+                "alerts": queue(life.alerts.len())}}}});
+        if let Some((events, _)) = self.limit {
+            answer["data"]["metrics"]["eps"] = json!({"available_credits": events - life.used.min(events)});
+        }
+        answer
+    }
+}
+
+impl Life {
+    /// Which of two neighbours goes first: one in seven times the later one.
+    fn first_of_two(&self, count: u64) -> usize {
+        usize::from(count.is_multiple_of(7))
     }
 }

@@ -5,9 +5,9 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wazuh_akamai::analysisd::barrier::{Barriers, Position};
+use wazuh_akamai::analysisd::barrier::{Barriers, Memory, Position};
 use wazuh_akamai::analysisd::pace::{self, LOOK_MS};
-use wazuh_akamai::analysisd::stats::{self, Counters};
+use wazuh_akamai::analysisd::stats;
 use wazuh_akamai::state::delivery::{Mark, Progress};
 
 use crate::analysisd::machine::Machine;
@@ -25,6 +25,8 @@ enum Incident {
     Flood(u16),
     /// Somebody else sends so many messages in every millisecond from now on.
     Others(u8),
+    /// It has a limit of so many events in each timeframe of so many milliseconds from now on.
+    Limit(u16, u16),
     /// We are killed: what was not saved is not known to the next run.
     Killed,
 }
@@ -35,8 +37,7 @@ struct Sender {
     sent: Position,
     /// Lines confirmed, and the record of the last confirmation.
     confirmed: u64,
-    saved: (u64, Option<(u64, Counters)>),
-    needs_sacrifice: bool,
+    saved: (u64, Option<(u64, Memory)>),
 }
 
 struct World {
@@ -59,17 +60,17 @@ fn place(lines: u64) -> Progress {
 }
 
 impl Sender {
-    fn new(confirmed: u64, queued: Option<(u64, Counters)>) -> Self {
+    fn new(confirmed: u64, queued: Option<(u64, Memory)>) -> Self {
         let from = Position { lines: 0, to: place(confirmed) };
         let sent = queued.filter(|(received, _)| *received > confirmed);
         let sent = sent.map_or(from, |(received, _)| Position { lines: 1, to: place(received) });
-        let barriers = Barriers::new(from, queued.map(|(_, counters)| counters));
-        Self { barriers, sent, confirmed, saved: (confirmed, queued), needs_sacrifice: false }
+        let barriers = Barriers::new(from, queued.map(|(_, memory)| memory), 2);
+        Self { barriers, sent, confirmed, saved: (confirmed, queued) }
     }
 
     fn save(&mut self) {
-        let (received, counters) = self.barriers.received();
-        self.saved = (self.confirmed, counters.map(|counters| (received.to.events.byte, counters)));
+        let (received, memory) = self.barriers.received();
+        self.saved = (self.confirmed, memory.map(|memory| (received.to.events.byte, memory)));
     }
 
     fn step(&mut self, world: &mut World, total: u64) {
@@ -85,8 +86,8 @@ impl Sender {
         if let Some(position) = look.confirmed {
             self.confirmed = position.to.events.byte;
         }
-        self.needs_sacrifice |= look.is_new_process;
-        if look.confirmed.is_some() || self.saved.1.is_none() {
+        let is_new_process = self.saved.1.is_none_or(|(_, memory)| !memory.counters.go_on_as(&stats.counters));
+        if look.confirmed.is_some() || is_new_process {
             self.save();
         }
         let own = self.sent.lines.saturating_sub(self.barriers.processed_lines());
@@ -95,18 +96,12 @@ impl Sender {
             self.sent = self.barriers.disconnected();
             return;
         }
-        if self.needs_sacrifice {
-            self.needs_sacrifice = !world.send("1:command_akamai_siem:sacrifice".to_owned());
-            if self.needs_sacrifice {
-                return;
-            }
-            self.save();
-        }
-        for _ in 0..pace::lines(&stats, unread, own) {
+        for _ in 0..pace::lines(&stats, unread, own).min(self.barriers.lines_max(self.sent)) {
             let next = self.sent.to.events.byte;
             if next == total || !world.send(format!("1:command_akamai_siem:{next}")) {
                 break;
             }
+            self.barriers.sent(1);
             self.sent = Position { lines: self.sent.lines + 1, to: place(next + 1) };
         }
     }
@@ -164,6 +159,7 @@ impl World {
                 }
             }
             Incident::Others(per_ms) => self.others = per_ms,
+            Incident::Limit(events, frame_ms) => self.machine.limit = Some((u64::from(events), u64::from(frame_ms))),
             Incident::Killed => {
                 *sender = Sender::new(sender.saved.0, sender.saved.1);
                 self.is_refused = false;
@@ -174,7 +170,10 @@ impl World {
 
 /// Runs until all lines are confirmed; returns the numbers that arrived, in order, and how many of ours were dropped.
 fn deliver(per_s: u32, total: u64, incidents: &[(u16, Incident)]) -> (Vec<u64>, u64) {
-    let mut world = World::new(per_s);
+    run(World::new(per_s), total, incidents)
+}
+
+fn run(mut world: World, total: u64, incidents: &[(u16, Incident)]) -> (Vec<u64>, u64) {
     let mut sender = Sender::new(0, None);
     let mut coming = incidents.to_vec();
     coming.sort_by_key(|(at, _)| *at);
@@ -189,6 +188,7 @@ fn deliver(per_s: u32, total: u64, incidents: &[(u16, Incident)]) -> (Vec<u64>, 
             if coming.is_empty() {
                 // An overload that never ends would leave no room for ours for ever.
                 world.others = 0;
+                world.machine.limit = None;
                 world.machine.per_s = world.machine.per_s.max(1_000.0);
             }
         }
@@ -197,8 +197,7 @@ fn deliver(per_s: u32, total: u64, incidents: &[(u16, Incident)]) -> (Vec<u64>, 
             sender.step(&mut world, total);
         }
     }
-    let lines = world.machine.file.iter().filter(|line| *line != "sacrifice");
-    let file = lines.map(|line| line.parse().unwrap()).collect();
+    let file = world.machine.file.iter().map(|line| line.parse().unwrap()).collect();
     (file, world.machine.dropped_ours)
 }
 
@@ -215,6 +214,7 @@ fn incident() -> impl Strategy<Value = Incident> {
         (1..5_000_u16).prop_map(Incident::Hang),
         (1..20_000_u16).prop_map(Incident::Flood),
         (0..2_u8).prop_map(Incident::Others),
+        (1..500_u16, 500..20_000_u16).prop_map(|(events, frame_ms)| Incident::Limit(events, frame_ms)),
         Just(Incident::Killed),
     ]
 }
@@ -236,9 +236,11 @@ proptest! {
     }
 
     #[test]
-    fn while_nothing_happens_every_line_arrives_once_and_in_order(per_s in 100..12_000_u32, total in 1..20_000_u64) {
-        let (arrived, dropped) = deliver(per_s, total, &[]);
+    fn while_nothing_happens_every_line_arrives_once(per_s in 100..12_000_u32, total in 1..20_000_u64) {
+        let (mut arrived, dropped) = deliver(per_s, total, &[]);
         prop_assert_eq!(dropped, 0);
+        // Its threads swap neighbours.
+        arrived.sort_unstable();
         prop_assert!(arrived.iter().copied().eq(0..total));
     }
 }
@@ -263,6 +265,32 @@ fn what_waits_behind_others_is_not_confirmed_before_it_is_through() {
         let incidents = [(300, Incident::Flood(24_000)), (at, Incident::Restart)];
         let (arrived, _) = deliver(3_000, 4_000, &incidents);
         assert_all_arrived(&arrived, 4_000);
+    }
+}
+
+#[test]
+fn what_its_threads_hold_because_of_a_limit_is_not_lost_with_it() {
+    for (total, at) in [(1, 3_000), (2, 3_000), (2, 20_000), (50, 20_000)] {
+        let incidents = [(0, Incident::Limit(0, 60_000)), (at, Incident::Restart)];
+        let (arrived, _) = deliver(3_000, total, &incidents);
+        assert_all_arrived(&arrived, total);
+    }
+}
+
+#[test]
+fn the_half_line_of_a_killed_one_swallows_none_of_ours_whichever_write_alerts() {
+    // Alerts of some lines, of all but the first of those that come again, and of hardly any are under the level.
+    let levels: [fn(&str) -> bool; 3] = [|line| !line.ends_with('7'), |line| line != "5", |line| line != "1999"];
+    for is_under_level in levels {
+        for at in (90..3_000).step_by(270) {
+            let mut world = World::new(1_000);
+            world.machine.is_under_level = is_under_level;
+            let (arrived, _) = run(world, 2_000, &[(at, Incident::Restart), (at + 1_500, Incident::Restart)]);
+            let arrived: HashSet<u64> = arrived.into_iter().collect();
+            let missing =
+                (0..2_000).find(|number: &u64| !is_under_level(&number.to_string()) && !arrived.contains(number));
+            assert_eq!(missing, None, "killed at {at}");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{Findings, Level};
 use crate::clock::{span, unix_seconds};
+use crate::collector::HANDOVER_BYTES_MAX;
 use crate::config::{Config, MaxEps, Mode, Output, SourceState};
 use crate::privileges;
 use crate::state::cursor::CursorFile;
@@ -21,6 +22,9 @@ const SHARE_PERCENT_MAX: u64 = 80;
 
 /// How more gets through.
 const FASTER: &str = "if this stays so: output = queue (a manager 4.4 or later), or wazuh_modules.max_eps=1000 in etc/local_internal_options.conf and a restart of Wazuh";
+
+/// The same where it is the bytes of a run that bound it, so that no pace helps.
+const FASTER_BY_BYTES: &str = "if this stays so: output = queue (a manager 4.4 or later), which has no such bound, or a shorter interval of the wodle";
 
 /// Seconds for which a loss is worth a word.
 const GAP_S_MAX: i64 = 86_400;
@@ -114,13 +118,14 @@ fn check_spool(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &m
             seen,
             "let Wazuh take more (wazuh_modules.max_eps), make room, or raise spool_max",
         );
-    } else if lines > one_run && config.global.output == Output::Stdout {
-        findings.add(
-            Level::Warning,
-            "spool",
-            format!("{seen}: more than one run hands over ({one_run} at {pace} events a second)"),
-            FASTER,
-        );
+    } else if config.global.output == Output::Stdout && (lines > one_run || bytes > HANDOVER_BYTES_MAX) {
+        let bound = if bytes > HANDOVER_BYTES_MAX {
+            format!("{HANDOVER_BYTES_MAX} bytes")
+        } else {
+            format!("{one_run} at {pace} events a second")
+        };
+        let mend = if bytes > HANDOVER_BYTES_MAX { FASTER_BY_BYTES } else { FASTER };
+        findings.add(Level::Warning, "spool", format!("{seen}: more than one run hands over ({bound})"), mend);
     } else {
         findings.ok("spool", seen);
     }
@@ -133,10 +138,12 @@ fn check_share(config: &Config, state: &StateFolder, findings: &mut Findings) {
         Output::Stdout => {
             let Some(share) = record.wodle_share else { return };
             let seen = format!(
-                "the last run with events handed over {} of the {} lines that the wodle forwards in one interval",
-                share.lines, share.lines_max
+                "the last run with events handed over {} of the {} lines that the wodle forwards in one interval, and {} of the {HANDOVER_BYTES_MAX} bytes that it takes in one run",
+                share.lines, share.lines_max, share.bytes
             );
-            if share.lines >= share.lines_max / 100 * SHARE_PERCENT_MAX {
+            if share.bytes >= HANDOVER_BYTES_MAX / 100 * SHARE_PERCENT_MAX {
+                findings.add(Level::Warning, "pace", seen, FASTER_BY_BYTES);
+            } else if share.lines >= share.lines_max / 100 * SHARE_PERCENT_MAX {
                 findings.add(Level::Warning, "pace", seen, FASTER);
             } else {
                 findings.ok("pace", seen);
@@ -196,7 +203,7 @@ fn check_mute(state: &StateFolder, wazuh: &Wazuh, findings: &mut Findings) {
     if !parent.is_alive() {
         return;
     }
-    if SocketId::at(&wazuh.queue_socket()) == Some(seen) {
+    if seen.is_some() && SocketId::at(&wazuh.queue_socket()) == seen {
         findings.ok("wodle", "its way to Wazuh's queue is the one it began with");
     } else {
         findings.add(

@@ -16,6 +16,14 @@ pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
         Err(error @ HomeError::Unseen { .. }) => {
             return findings.add(Level::Unknown, "Wazuh", error.to_string(), "run check as root");
         }
+        Err(error @ HomeError::Five { .. }) => {
+            return findings.add(
+                Level::Error,
+                "Wazuh",
+                format!("{error}; collect hands nothing over here and keeps what it fetches in the spool"),
+                "run the collector on an agent 4.14 that is connected to the 5.x manager",
+            );
+        }
         Err(error) => {
             return findings.add(
                 Level::Warning,

@@ -1,12 +1,14 @@
 //! What counts as delivered: parents, sockets, budgets, readers that go away, signals.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::site::{Modulesd, Site, notices, numbers, pure};
+use super::site::{Modulesd, Site, Wodle, notices, numbers, pure};
+use crate::analysisd::Analysisd;
 use crate::loopback::{Fault, Settings};
 use crate::program::Ended;
 
@@ -176,4 +178,205 @@ fn a_full_spool_stops_fetching_and_not_delivering() {
         got.extend(numbers(&site.collect().events()));
     }
     assert_eq!(got, all(0..3_000));
+}
+
+/// As if what is in the spool had been there for so long.
+pub fn make_older(site: &Site, seconds: u64) {
+    for path in site.state_files("spool-") {
+        let time = SystemTime::now() - Duration::from_secs(seconds);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+}
+
+fn analysisd(site: &Site) -> Analysisd {
+    Analysisd::start(&site.wazuh("queue/sockets"), 5_000.0)
+}
+
+/// The numbers of the sample events in alerts.json, sorted.
+fn in_file(analysisd: &Analysisd) -> Vec<u64> {
+    let lines: Vec<_> = analysisd.file().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut numbers = numbers(&lines);
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The wodle forwards nothing while nobody listens, and what comes back is another analysisd.
+#[test]
+fn nothing_is_handed_over_for_an_analysisd_that_was_killed() {
+    let site = Site::new();
+    let mut analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    site.store(100, 0..5);
+    wodle.collect().expect(0);
+    while in_file(&analysisd) != all(0..5) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    wodle.collect().expect(0);
+    analysisd.kill();
+    assert!(site.wazuh("queue/sockets/queue").exists());
+    for run in 1..4_u64 {
+        site.store(90 - run.cast_signed() * 10, run * 5..run * 5 + 5);
+        assert!(wodle.collect().expect(0).stdout.is_empty());
+    }
+    analysisd.start_again();
+    // Past the wodle, which is mute.
+    wodle.collect().expect(0);
+    assert_eq!(in_file(&analysisd), all(0..20), "{}", site.log());
+}
+
+#[test]
+fn a_batch_that_a_full_queue_dropped_is_handed_over_again() {
+    let site = Site::new();
+    let mut analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    analysisd.machine().limit = Some((0, 3_600_000));
+    for _ in 0..17_000 {
+        analysisd.machine().receive("1:/var/log/other:x");
+    }
+    site.store(60, 0..20);
+    for _ in 0..2 {
+        assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    }
+    while analysisd.machine().dropped_ours < 40 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The whole manager is restarted.
+    drop(wodle);
+    analysisd.kill();
+    analysisd.machine().limit = None;
+    analysisd.start_again();
+    let mut wodle = Wodle::start(&site);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    assert!(site.state_files("spool-").is_empty());
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(in_file(&analysisd), all(0..20), "{}", site.log());
+}
+
+#[test]
+fn a_batch_that_waits_in_analysisd_is_not_handed_over_twice() {
+    let site = Site::new();
+    let analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    analysisd.machine().limit = Some((0, 3_600_000));
+    site.store(60, 0..20);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    site.store(30, 20..30);
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    assert!(site.log().contains("has not worked off"), "{}", site.log());
+    analysisd.machine().limit = None;
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(20..30));
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    assert!(site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn an_analysisd_that_hangs_gets_nothing() {
+    let site = Site::new();
+    let analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    site.store(60, 0..20);
+    analysisd.hang(true);
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    analysisd.hang(false);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+}
+
+#[test]
+fn a_change_of_the_sockets_mode_repeats_nothing() {
+    let site = Site::new();
+    let _queue = site.bind_queue();
+    let mut modulesd = Modulesd::start(&site);
+    site.store(60, 0..3);
+    assert_eq!(numbers(&modulesd.collect().expect(0).events()), all(0..3));
+    std::thread::sleep(Duration::from_millis(20));
+    fs::set_permissions(site.wazuh("queue/sockets/queue"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(modulesd.collect().expect(0).stdout.is_empty(), "{}", site.log());
+    assert!(site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn what_the_wodle_cannot_keep_up_with_is_told_after_a_quarter_of_an_hour() {
+    let site = Site::with(Settings::default(), "max_eps = 1\n");
+    site.set_interval(60);
+    site.store(60, 0..300);
+    assert!(!notices(&site.collect().expect(0).events()).contains(&"backlog".to_owned()));
+    make_older(&site, 1_000);
+    assert_eq!(notices(&site.collect().expect(0).events()), ["backlog"]);
+    assert!(notices(&site.collect().expect(0).events()).is_empty());
+    site.configure(&format!("{}max_eps = 1000\n", site.akamai.config()));
+    assert_eq!(notices(&site.collect().expect(0).events()), ["recovered:backlog"]);
+}
+
+#[test]
+fn wazuh_5_gets_nothing_and_everything_is_kept() {
+    for output in ["stdout", "queue"] {
+        let site = Site::with(Settings::default(), &format!("output = {output}\n"));
+        let analysisd = analysisd(&site);
+        site.store(60, 0..10);
+        site.set_version("agent", "v5.0.0");
+        for _ in 0..2 {
+            assert!(site.collect().expect(1).stdout.is_empty());
+        }
+        assert!(site.log().contains("Wazuh 5 is not supported yet"), "{}", site.log());
+        for command in [&["status"][..], &["check"], &["install", "--dry-run"]] {
+            let ended = site.place.run(command);
+            let said = format!("{}{}", ended.text(), ended.stderr);
+            assert!(
+                said.contains("Wazuh 5 is not supported yet") && said.contains("4.14 agent"),
+                "{command:?}: {said}"
+            );
+        }
+        assert!(analysisd.file().is_empty());
+        // Wazuh 4 again.
+        site.set_version("server", "v4.14.9");
+        let ended = site.collect().expect(0);
+        let mut arrived = numbers(&ended.events());
+        arrived.extend(in_file(&analysisd));
+        assert_eq!(arrived, all(0..10));
+    }
+}
+
+#[test]
+fn a_damaged_record_of_nothing_is_set_aside_once() {
+    let site = Site::new();
+    site.store(60, 0..3);
+    site.collect().expect(0);
+    fs::write(site.state().join("delivery"), "x").unwrap();
+    for _ in 0..3 {
+        assert!(site.collect().expect(0).stdout.is_empty());
+        std::thread::sleep(Duration::from_millis(1_000));
+    }
+    assert_eq!(site.state_files("corrupt-").len(), 1);
+}
+
+#[test]
+fn what_is_dropped_run_after_run_is_told_of() {
+    let site = Site::new();
+    let analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    analysisd.machine().limit = Some((0, 3_600_000));
+    for _ in 0..17_000 {
+        analysisd.machine().receive("1:/var/log/other:x");
+    }
+    site.store(60, 0..3);
+    wodle.collect().expect(0);
+    make_older(&site, 1_000);
+    assert_eq!(notices(&wodle.collect().expect(0).events()), ["started", "backlog"]);
+    let status = site.place.run(&["status"]);
+    assert!(status.text().contains("backlog holds"), "{}", status.text());
+}
+
+#[test]
+fn a_wodle_whose_socket_was_gone_before_its_first_run_is_mute() {
+    let site = Site::new();
+    let mut analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    analysisd.kill();
+    site.store(60, 0..3);
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    analysisd.start_again();
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    assert_eq!(in_file(&analysisd), all(0..3), "{}", site.log());
 }

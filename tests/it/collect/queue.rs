@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +32,13 @@ fn analysisd(site: &Site, per_s: u32) -> Analysisd {
 /// What has arrived in alerts.json.
 fn arrived(analysisd: &Analysisd) -> Vec<Value> {
     analysisd.file().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The numbers of the sample events among it, sorted: its threads swap neighbours.
+fn arrived_numbers(analysisd: &Analysisd) -> Vec<u64> {
+    let mut numbers = numbers(&arrived(analysisd));
+    numbers.sort_unstable();
+    numbers
 }
 
 fn wait_until(mut holds: impl FnMut() -> bool) {
@@ -68,12 +74,12 @@ fn lines_go_straight_to_analysisd_and_stay_until_they_have_arrived() {
     site.store(60, 0..300);
     collect(&site).expect(0);
     let events = arrived(&analysisd);
-    assert_eq!((numbers(&events), notices(&events)), (all(0..300), vec!["started".to_owned()]));
+    assert_eq!((arrived_numbers(&analysisd), notices(&events)), (all(0..300), vec!["started".to_owned()]));
     assert!(site.state_files("spool-").is_empty());
     assert!(site.log().contains("analysisd took 301 lines"), "{}", site.log());
     site.store(30, 300..310);
     collect(&site).expect(0);
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..310));
+    assert_eq!(arrived_numbers(&analysisd), all(0..310));
 }
 
 #[test]
@@ -82,7 +88,7 @@ fn a_slow_analysisd_gets_everything_once_and_drops_nothing() {
     let analysisd = analysisd(&site, 1_500);
     site.store(60, 0..9_000);
     collect(&site).expect(0);
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..9_000), "{}", site.log());
+    assert_eq!(arrived_numbers(&analysisd), all(0..9_000), "{}", site.log());
     assert_eq!(analysisd.machine().dropped_ours, 0);
 }
 
@@ -118,6 +124,67 @@ fn the_half_line_of_a_killed_analysisd_swallows_none_of_ours() {
     analysisd.start_again();
     assert!(run.wait().unwrap().success(), "{}", site.log());
     assert_all_arrived(&analysisd, 0..10, &site.log());
+    // Nothing was wrong with the collector, so nothing is told of it.
+    assert_eq!(notices(&arrived(&analysisd)), ["started"]);
+}
+
+#[test]
+fn nor_does_it_where_most_alerts_are_under_the_level_that_is_written() {
+    let site = site("");
+    let mut analysisd = analysisd(&site, 5_000);
+    analysisd.machine().is_under_level = |line| !line.contains("\"id\":\"8.");
+    site.store(60, 0..5);
+    collect(&site).expect(0);
+    site.store(50, 5..10);
+    let mut run = start(&site);
+    wait_until(|| analysisd.machine().unflushed() > 0);
+    analysisd.kill();
+    analysisd.start_again();
+    assert!(run.wait().unwrap().success(), "{}", site.log());
+    assert_eq!(arrived_numbers(&analysisd), [8]);
+}
+
+#[test]
+fn what_its_limit_of_events_holds_back_is_waited_for_and_not_lost_with_it() {
+    let site = site("");
+    site.set_interval(20);
+    let mut analysisd = analysisd(&site, 5_000);
+    site.store(60, 0..5);
+    collect(&site).expect(0);
+    // A limit that is used up for an hour: its queue is empty, and its threads hold what was in it.
+    analysisd.machine().limit = Some((0, 3_600_000));
+    site.store(50, 5..7);
+    collect(&site).expect(0);
+    assert_eq!(analysisd.machine().held(), 2);
+    assert!(!site.state_files("spool-").is_empty());
+    assert!(site.log().contains("2 unconfirmed"), "{}", site.log());
+    analysisd.kill();
+    analysisd.machine().limit = None;
+    analysisd.start_again();
+    collect(&site).expect(0);
+    assert_all_arrived(&analysisd, 0..7, &site.log());
+    assert_eq!(notices(&arrived(&analysisd)), ["started"]);
+}
+
+#[test]
+fn what_waits_too_long_is_told_of() {
+    let site = site("");
+    site.set_interval(10);
+    let analysisd = analysisd(&site, 5_000);
+    analysisd.machine().limit = Some((0, 3_600_000));
+    site.store(60, 0..5);
+    collect(&site).expect(0);
+    super::delivery::make_older(&site, 1_000);
+    for _ in 0..2 {
+        collect(&site).expect(0);
+    }
+    analysisd.machine().limit = None;
+    collect(&site).expect(0);
+    let mut told = notices(&arrived(&analysisd));
+    told.sort_unstable();
+    assert_eq!(told, ["backlog", "started"], "{}", site.log());
+    collect(&site).expect(0);
+    assert!(notices(&arrived(&analysisd)).contains(&"recovered:backlog".to_owned()));
 }
 
 #[test]
@@ -136,7 +203,7 @@ fn what_was_confirmed_does_not_come_again_after_a_kill_of_ours() {
     let repeated = arrived(&analysisd).len() - 9_001;
     // At most what was sent since the last look that was saved, twice.
     assert!(repeated < 5_000, "{repeated}");
-    let twice = numbers(&arrived(&analysisd)).iter().filter(|number| **number == 0).count();
+    let twice = arrived_numbers(&analysisd).iter().filter(|number| **number == 0).count();
     assert_eq!(twice, 1);
 }
 
@@ -203,7 +270,7 @@ fn lines_that_wait_behind_others_are_no_trouble() {
     }
     site.store(60, 0..20);
     collect(&site).expect(0);
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..20), "{}", site.log());
+    assert_eq!(arrived_numbers(&analysisd), all(0..20), "{}", site.log());
 }
 
 #[test]
@@ -220,7 +287,7 @@ fn a_run_that_ends_before_the_last_line_arrived_is_taken_over_by_the_next() {
         assert!(runs < 10, "{}", site.log());
     }
     assert!(runs > 1);
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..2_000), "{}", site.log());
+    assert_eq!(arrived_numbers(&analysisd), all(0..2_000), "{}", site.log());
 }
 
 #[test]
@@ -231,8 +298,10 @@ fn an_analysisd_that_is_not_there_is_told_of_and_nothing_is_lost() {
     assert!(site.log().contains("lines are kept"), "{}", site.log());
     let mut analysisd = analysisd(&site, 5_000);
     collect(&site).expect(0);
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..20));
-    assert_eq!(notices(&arrived(&analysisd)), ["started", "backlog", "recovered:backlog"]);
+    assert_eq!(arrived_numbers(&analysisd), all(0..20));
+    let mut told = notices(&arrived(&analysisd));
+    told.sort_unstable();
+    assert_eq!(told, ["backlog", "recovered:backlog", "started"]);
     // It goes away for good in the middle of it.
     analysisd.kill();
     site.store(30, 20..30);
@@ -253,7 +322,7 @@ fn an_analysisd_that_hangs_gets_nothing_until_it_answers() {
     thread::sleep(Duration::from_secs(4));
     analysisd.hang(false);
     assert!(run.wait().unwrap().success(), "{}", site.log());
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..6_000), "{}", site.log());
+    assert_eq!(arrived_numbers(&analysisd), all(0..6_000), "{}", site.log());
     assert_eq!(analysisd.machine().dropped_ours, 0);
 }
 
@@ -269,7 +338,7 @@ fn a_wodle_that_forwards_nothing_any_more_is_passed_by() {
     let analysisd = analysisd(&site, 5_000);
     site.store(30, 5..12);
     assert!(modulesd.collect().expect(0).stdout.is_empty());
-    assert_eq!(numbers(&arrived(&analysisd)), all(5..12), "{}", site.log());
+    assert_eq!(arrived_numbers(&analysisd), all(5..12), "{}", site.log());
     assert_eq!(notices(&arrived(&analysisd)), ["backlog"]);
     // Wazuh is restarted: its wodle works again.
     let mut modulesd = Modulesd::start(&site);
@@ -285,11 +354,7 @@ fn a_wodle_that_forwards_nothing_any_more_is_passed_by() {
 fn a_wazuh_that_cannot_confirm_is_a_configuration_error() {
     for (kind, version) in [("server", "v4.3.11"), ("agent", "v4.14.9")] {
         let site = site("");
-        let control = site.wazuh("bin/wazuh-control");
-        fs::create_dir_all(control.parent().unwrap()).unwrap();
-        let info = format!("#!/bin/sh\necho 'WAZUH_VERSION=\"{version}\"'\necho 'WAZUH_TYPE=\"{kind}\"'\n");
-        fs::write(&control, info).unwrap();
-        fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
+        site.set_version(kind, version);
         let ended = site.collect().expect(3);
         assert_eq!(notices(&ended.events()), ["config_error"]);
         assert!(site.log().contains("output = queue needs a Wazuh manager 4.4 or later"), "{}", site.log());
@@ -303,6 +368,6 @@ fn window_mode_goes_through_the_queue_as_well() {
     let analysisd = analysisd(&site, 5_000);
     site.store(50, 0..10);
     collect(&site).expect(0);
-    assert_eq!(numbers(&arrived(&analysisd)), all(0..10));
+    assert_eq!(arrived_numbers(&analysisd), all(0..10));
     assert!(site.state_files("cursor-").is_empty() && site.state_files("spool-").is_empty());
 }

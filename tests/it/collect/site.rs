@@ -64,6 +64,15 @@ impl Site {
         fs::write(self.wazuh("etc/ossec.conf"), block).unwrap();
     }
 
+    /// Lets Wazuh say of itself what it is.
+    pub fn set_version(&self, kind: &str, version: &str) {
+        let control = self.wazuh("bin/wazuh-control");
+        fs::create_dir_all(control.parent().unwrap()).unwrap();
+        let info = format!("#!/bin/sh\necho 'WAZUH_VERSION=\"{version}\"'\necho 'WAZUH_TYPE=\"{kind}\"'\n");
+        fs::write(&control, info).unwrap();
+        fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Binds Wazuh's queue socket anew.
     pub fn bind_queue(&self) -> UnixDatagram {
         let path = self.wazuh("queue/sockets/queue");
@@ -173,6 +182,29 @@ impl Modulesd {
             fs::read(&self.output).unwrap(),
             stderr,
         ))
+    }
+}
+
+/// A wazuh-modulesd with its command wodle: connected once to Wazuh's queue, it forwards the whole output of a run, and only
+/// then runs `collect` again. Once its socket is a dead one it forwards nothing any more, and says nothing.
+pub struct Wodle {
+    modulesd: Modulesd,
+    queue: UnixDatagram,
+}
+
+impl Wodle {
+    pub fn start(site: &Site) -> Self {
+        let queue = UnixDatagram::unbound().unwrap();
+        queue.connect(site.wazuh("queue/sockets/queue")).unwrap();
+        Self { modulesd: Modulesd::start(site), queue }
+    }
+
+    pub fn collect(&mut self) -> Ended {
+        let ended = self.modulesd.collect();
+        for line in ended.text().lines() {
+            let _ = self.queue.send(format!("1:command_akamai_siem:{line}").as_bytes());
+        }
+        ended
     }
 }
 
