@@ -13,7 +13,15 @@ use crate::siem::event::{EVENT_LINE_BYTES_MAX, EVENT_LINE_BYTES_MIN, EventSettin
 use crate::siem::query::{ConfigIds, LIMIT_MAX, RETENTION_S};
 
 /// Headers whose values are redacted unless the configuration says otherwise.
-pub const REDACT_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+pub const REDACT_HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "x-auth-token",
+    "x-amz-security-token",
+];
 
 /// Bytes of an event line unless the configuration says otherwise: Wazuh's limit with a margin.
 pub const EVENT_LINE_BYTES: usize = 65_000;

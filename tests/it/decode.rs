@@ -165,6 +165,72 @@ fn the_bytes_that_a_stock_decoder_searches_for_stand_in_no_line() {
     }
 }
 
+fn base64_list(items: &[&str]) -> String {
+    let encoded = items.iter().map(|item| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, item));
+    encoded.collect::<Vec<_>>().join("%3b").replace('=', "%3d")
+}
+
+#[test]
+fn what_a_rule_has_found_in_a_secret_is_redacted_by_its_selector() {
+    let line = json!({"type": "akamai_siem", "attackData": {
+        "rules": base64_list(&["1", "2", "3", "4", "5"]),
+        "ruleSelectors": base64_list(&["REQUEST_COOKIES:session", "ARGS:q", "REQUEST_HEADERS:authorization", "REQUEST_HEADERS:Host", "REQUEST_COOKIES:a"]),
+        "ruleData": base64_list(&["geheim", "fine", "Basic geheim", "host", ""])}});
+    let event = decode(line.to_string().as_bytes(), 65_000);
+    assert_eq!(event["attackData"]["ruleData"], json!(["[redacted]", "fine", "[redacted]", "host", ""]));
+    // One that is no text leaves no copy either.
+    let mut line = line;
+    line["attackData"]["ruleData"] = "Z2VoZWlt%3b/w==%3b%3b%3b".into();
+    let event = decode(line.to_string().as_bytes(), 65_000);
+    assert_eq!(event["attackData"]["ruleData"], json!(["[redacted]", "\u{fffd}", "", "", ""]));
+    assert_eq!(event["attackData"].get("ruleDataRaw"), None);
+    let cut = &line.to_string()[..line.to_string().len() - 3];
+    assert!(!decode(cut.as_bytes(), 65_000).to_string().contains("Z2VoZWlt"));
+}
+
+#[test]
+fn headers_are_redacted_in_every_shape_and_place() {
+    let text = "Host: a%0d%0aCookie: geheim; a=geheim; Z2VoZWlt=%0d%0a geheim%0d%0ageheim%0d%0aX: fine";
+    let shapes = [
+        json!(text),
+        json!(["Host: a", "Cookie: a=geheim", "X: fine"]),
+        json!([{"name": "Cookie", "value": "a=geheim"}, {"name": "X", "value": "fine"}]),
+        json!([{"value": "geheim", "Name": "cookie"}, {"X": "fine"}]),
+        json!([["Cookie", "geheim"], ["X", "fine"]]),
+        json!([{"name": "Set-Cookie", "value": ["geheim", {"v": "geheim"}]}, ["X", "fine"]]),
+        json!({"Authorization": "Basic geheim", "X": "fine"}),
+        json!({"Cookie": ["geheim"], "X": "fine", "x-api-key": {"a": "geheim"}}),
+        json!([[[["Cookie", "geheim"]]], ["X", "fine"]]),
+        json!({"a": {"b": [{"name": "Cookie", "value": "geheim"}]}, "X": "fine"}),
+    ];
+    for headers in shapes {
+        let line = json!({"type": "akamai_siem", "attackData": {"requestHeaders": headers, "x": "fine"},
+            "httpMessage": {"requestHeaders": headers, "trailers": headers, "cookies": "geheim=geheim"},
+            "httpmessage": {"requestHeaders": headers}, "newObject": {"headers": headers, "inner": [headers]}, "geo": headers,
+            "custom": {"headers": headers, "b": base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "Cookie: geheim")}});
+        let event = decode(line.to_string().as_bytes(), 65_000);
+        let shown = event.to_string();
+        assert!(!shown.contains("geheim") && !shown.contains("Z2VoZWlt"), "{shown}");
+        let list = event["httpMessage"]["requestHeaders"].as_array().unwrap();
+        assert!(list.iter().any(|header| header == "X: fine") || headers["a"].is_object(), "{shown}");
+        let cut = &line.to_string()[..line.to_string().len() - 3];
+        let shown = decode(cut.as_bytes(), 65_000).to_string();
+        assert!(!shown.contains("geheim"), "{shown}");
+    }
+}
+
+#[test]
+fn custom_is_decoded_where_it_is_surely_base64_and_the_original_stays() {
+    let custom = |value: Value| decode(json!({"custom": value}).to_string().as_bytes(), 65_000)["custom"].clone();
+    assert_eq!(custom(json!("Ymx1ZSB0ZWFt")), json!({"value": "blue team", "valueRaw": "Ymx1ZSB0ZWFt"}));
+    assert_eq!(
+        custom(json!({"tier": "WEB1", "team": "Ymx1ZSB0ZWFt", "n": 7, "password": "abcdefgh"})),
+        json!({"tier": "WEB1", "team": "blue team", "teamRaw": "Ymx1ZSB0ZWFt", "n": "7", "password": "abcdefgh"})
+    );
+    assert_eq!(custom(json!("plain words")), json!({"value": "plain words"}));
+    assert_eq!(custom(json!(["Ymx1ZSB0ZWFt"])), json!({"value": ["Ymx1ZSB0ZWFt"]}));
+}
+
 /// Test lines are written over several lines here.
 trait OneLine {
     fn replace_newlines(&self) -> Vec<u8>;

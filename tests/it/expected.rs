@@ -94,7 +94,11 @@ fn check(name: &str, minimum: usize) {
         }
         match expected.get("custom") {
             Some(Value::String(custom)) => assert_eq!(event["custom"]["value"], *custom, "{what}"),
-            Some(custom) => assert_eq!(&event["custom"], custom, "{what}"),
+            Some(custom) => {
+                let mut decoded = event["custom"].as_object().unwrap().clone();
+                decoded.retain(|name, _| !name.ends_with("Raw"));
+                assert_eq!(&Value::from(decoded), custom, "{what}");
+            }
             None => assert!(event.get("custom").is_none(), "{what}"),
         }
     }

@@ -1,11 +1,11 @@
 //! Writes one event line: members, texts and values, counting fields and remembering what had to be cut. Never decides
 //! what an event says; never makes a line that is not JSON.
 
-use super::fields::Encoding;
 use super::names::Name;
+use super::secrets::Secrets;
 use crate::siem::blocks::{Special, holds};
-use crate::siem::json::{Kind, Line, Text, Value, each_item, each_member};
-use crate::siem::percent::{Left, PercentDecoder};
+use crate::siem::json::Text;
+use crate::siem::percent::PercentDecoder;
 use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_lines, write_text};
 
 /// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
@@ -19,10 +19,10 @@ const FIELDS_RESERVED: usize = 16;
 const KEY_BYTES_MAX: usize = 256;
 
 /// Items of a list. Real events have up to some twenty rules.
-const ITEMS_MAX: usize = 1_000;
+pub(super) const ITEMS_MAX: usize = 1_000;
 
 /// Objects and arrays inside one another, the line itself included; what is deeper becomes text.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// Bytes after which nothing more of Akamai's object is written: a line cannot hold a tenth of it, and memory stays
 /// bounded whatever the event.
@@ -63,13 +63,12 @@ pub(super) struct EmitMemory {
     open: Vec<Open>,
     names: Vec<(usize, usize)>,
     truncated: Vec<String>,
-    unescaped: Vec<u8>,
     decoder: PercentDecoder,
 }
 
 /// An object or array that is open.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     /// Length of the path outside it.
     path_length: usize,
     /// Where its names begin.
@@ -80,29 +79,29 @@ struct Open {
 pub(super) struct Emit<'a> {
     pub(super) out: &'a mut Vec<u8>,
     start: usize,
-    fields: usize,
+    pub(super) fields: usize,
     /// Names on the way to the current object, each ended by a dot.
     path: &'a mut Vec<u8>,
-    open: &'a mut Vec<Open>,
+    pub(super) open: &'a mut Vec<Open>,
     /// Where the names found in every open object stand in `out`, to keep the first of duplicates. Known names are no
     /// part of it: the members of an event hold none of them twice.
     names: &'a mut Vec<(usize, usize)>,
     /// Paths of what was cut or left out, in order.
     truncated: &'a mut Vec<String>,
-    unescaped: &'a mut Vec<u8>,
-    decoder: &'a mut PercentDecoder,
+    pub(super) secrets: Secrets<'a>,
+    pub(super) decoder: &'a mut PercentDecoder,
 }
 
 impl<'a> Emit<'a> {
     /// Opens a line's object at the end of `out`.
-    pub(super) fn open_line(out: &'a mut Vec<u8>, memory: &'a mut EmitMemory) -> Self {
-        let EmitMemory { path, open, names, truncated, unescaped, decoder } = memory;
+    pub(super) fn open_line(out: &'a mut Vec<u8>, secrets: Secrets<'a>, memory: &'a mut EmitMemory) -> Self {
+        let EmitMemory { path, open, names, truncated, decoder } = memory;
         path.clear();
         open.clear();
         names.clear();
         truncated.clear();
         let start = out.len();
-        let mut emit = Self { out, start, fields: 0, path, open, names, truncated, unescaped, decoder };
+        let mut emit = Self { out, start, fields: 0, path, open, names, truncated, secrets, decoder };
         emit.enter(b"");
         emit.out.push(b'{');
         emit
@@ -219,30 +218,6 @@ impl<'a> Emit<'a> {
         fits
     }
 
-    /// Passes a value of the line through as a member, so that Wazuh can index it: scalars become strings, nulls are left
-    /// out, strings are decoded as `encoding` says, what is nested too deep becomes text.
-    pub(super) fn pass(&mut self, line: Line<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
-        if value.kind() == Kind::Null || !self.has_room(key.bytes()) {
-            return;
-        }
-        if matches!(value.kind(), Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
-            if self.key(key) {
-                self.nested(line, key.bytes(), value, encoding);
-            }
-            return;
-        }
-        let mut unescaped = std::mem::take(self.unescaped);
-        let mut decoder = std::mem::take(self.decoder);
-        let text = line.text(value, &mut unescaped);
-        if encoding == Encoding::UnknownPercent && matches!(value.kind(), Kind::Text | Kind::EscapedText) {
-            self.text(key, decoder.decode(text, Left::CONTROLS), Some(text.bytes));
-        } else {
-            self.text(key, text, None);
-        }
-        *self.unescaped = unescaped;
-        *self.decoder = decoder;
-    }
-
     /// Whether a member of Akamai's may still be written; if not, its name is noted.
     pub(super) fn has_room(&mut self, key: &[u8]) -> bool {
         let room = self.fields + FIELDS_RESERVED < FIELDS_MAX && !self.is_full();
@@ -285,7 +260,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a name with its comma and colon, unless the object has it already (in any case).
-    fn key(&mut self, key: Key<'_>) -> bool {
+    pub(super) fn key(&mut self, key: Key<'_>) -> bool {
         let key = match key {
             Key::Known(name) => {
                 self.own_key(name);
@@ -334,11 +309,11 @@ impl<'a> Emit<'a> {
         written
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.out.len() - self.start > OUTPUT_BYTES_MAX
     }
 
-    fn enter(&mut self, key: &[u8]) {
+    pub(super) fn enter(&mut self, key: &[u8]) {
         self.open.push(Open { path_length: self.path.len(), first_name: self.names.len() });
         if !key.is_empty() {
             self.path.extend_from_slice(key);
@@ -346,68 +321,10 @@ impl<'a> Emit<'a> {
         }
     }
 
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         if let Some(open) = self.open.pop() {
             self.path.truncate(open.path_length);
             self.names.truncate(open.first_name);
         }
-    }
-
-    /// An object or array whose name is already written.
-    fn nested(&mut self, line: Line<'_>, key: &[u8], value: Value, encoding: Encoding) {
-        self.enter(key);
-        if value.kind() == Kind::Object {
-            self.out.push(b'{');
-            let mut name = Vec::new();
-            each_member(line.bytes, value, |key, value| {
-                let key = Key::Found(line.text(key, &mut name));
-                self.pass(line, key, value, encoding);
-                !self.is_full()
-            });
-            self.out.push(b'}');
-        } else {
-            self.fields += 1;
-            self.items(line, value, encoding);
-        }
-        self.leave();
-    }
-
-    /// The items of an array; whatever they hold, Wazuh counts the array as one field.
-    fn items(&mut self, line: Line<'_>, array: Value, encoding: Encoding) {
-        let fields = self.fields;
-        self.out.push(b'[');
-        let mut items = 0;
-        each_item(line.bytes, array, |item| {
-            if items == ITEMS_MAX || self.is_full() {
-                self.note_cut(b"[]");
-                return false;
-            }
-            if item.kind() == Kind::Null {
-                return true;
-            }
-            if items > 0 {
-                self.out.push(b',');
-            }
-            items += 1;
-            match item.kind() {
-                Kind::Object | Kind::Array if self.open.len() < DEPTH_MAX => self.nested(line, b"", item, encoding),
-                _ => self.item_text(line, item, encoding),
-            }
-            self.fields = fields;
-            true
-        });
-        self.out.push(b']');
-    }
-
-    fn item_text(&mut self, line: Line<'_>, item: Value, encoding: Encoding) {
-        let mut unescaped = std::mem::take(self.unescaped);
-        let text = line.text(item, &mut unescaped);
-        let is_encoded = encoding == Encoding::UnknownPercent && matches!(item.kind(), Kind::Text | Kind::EscapedText);
-        let text = if is_encoded { self.decoder.decode(text, Left::CONTROLS) } else { text };
-        let written = write_text(self.out, text, Place::Item);
-        if written.cut {
-            self.note_cut(b"[]");
-        }
-        *self.unescaped = unescaped;
     }
 }

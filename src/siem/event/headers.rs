@@ -151,8 +151,10 @@ impl Headers {
                     if rule == Rule::SetCookie && index > 0 && is_cookie_attribute(piece) {
                         continue;
                     }
-                    // A cookie without a name is all value (RFC 6265bis, 5.6).
-                    let name_length = memchr::memchr(b'=', piece).map_or(0, |at| at + 1);
+                    // A cookie without a name is all value (RFC 6265bis, 5.6), also one that ends with the `=` of base64.
+                    let equals = memchr::memchr(b'=', piece);
+                    let has_value = |&at: &usize| piece[at..].iter().any(|&byte| byte != b'=' && byte != b' ');
+                    let name_length = equals.filter(has_value).map_or(0, |at| at + 1);
                     self.mark_secret(trimmed(text, whole.start + name_length..whole.end));
                 }
             }
@@ -205,7 +207,7 @@ fn trimmed_name(name: &[u8]) -> &[u8] {
 }
 
 /// A header name in the sense of RFC 9110, 5.6.2.
-fn is_token(name: &[u8]) -> bool {
+pub(super) fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&byte| TOKEN_BYTES[usize::from(byte)])
 }
 
@@ -259,7 +261,8 @@ mod tests {
     #[test]
     fn values_of_secret_headers_go_and_names_of_cookies_stay() {
         check("Host: a\r\nAUTHORIZATION:  Basic eA== \r\nX: y", "Host: a\r\nAUTHORIZATION:  [redacted] \r\nX: y");
-        check("Cookie: a=1; b=%40x;c=;", "Cookie: a=[redacted]; b=[redacted];c=;");
+        check("Cookie: a=1; b=%40x;c=1;", "Cookie: a=[redacted]; b=[redacted];c=[redacted];");
+        check("Cookie: c2VjcmV0==; a=1=", "Cookie: [redacted]; a=[redacted]");
         check("Set-Cookie: s=1; Path=/; HttpOnly", "Set-Cookie: s=[redacted]; Path=/; HttpOnly");
         check("Set-Cookie: path=1; path=/, path=2", "Set-Cookie: path=[redacted]; path=[redacted]");
         check("Set-Cookie: secure; x", "Set-Cookie: [redacted]; [redacted]");

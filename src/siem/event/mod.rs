@@ -16,6 +16,7 @@ mod burst;
 mod classify;
 mod emit;
 mod fields;
+mod header_lines;
 mod headers;
 mod limits;
 mod line_hash;
@@ -23,8 +24,10 @@ mod meaning;
 mod members;
 mod names;
 mod objects;
+mod pass;
 mod quads;
 mod rule_lists;
+mod secrets;
 mod top_level;
 mod unparsed;
 
@@ -40,6 +43,7 @@ use self::meaning::Meaning;
 use self::members::{Members, Resolved, TextMemory, TopLevel, is_plain};
 use self::objects::{ObjectMemory, ObjectWriter};
 use self::rule_lists::RuleLists;
+use self::secrets::Secrets;
 use self::top_level::{Calendar, UrlParts};
 use super::json::{JsonError, Kind, Member, Tape, Text};
 
@@ -151,7 +155,8 @@ impl EventDecoder {
         let meaning = Meaning::of(&members, lists, action);
         user_agent.clear();
 
-        let mut emit = Emit::open_line(out, emit);
+        let secrets = Secrets { headers: &settings.redact_headers };
+        let mut emit = Emit::open_line(out, secrets, emit);
         let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, text).bytes);
         let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
         write_top_level(&mut emit, &members, action, time_ms, address, (calendar, url), text);
@@ -203,7 +208,8 @@ impl EventDecoder {
     }
 
     fn write_unparsed(&mut self, line: &[u8], event_id: &[u8], error: &JsonError, out: &mut Vec<u8>) {
-        let mut emit = Emit::open_line(out, &mut self.memory.emit);
+        let secrets = Secrets { headers: &self.settings.redact_headers };
+        let mut emit = Emit::open_line(out, secrets, &mut self.memory.emit);
         emit.own("type", TYPE);
         emit.open("akamai");
         emit.own("source", self.settings.source.as_str());
@@ -211,8 +217,8 @@ impl EventDecoder {
         emit.own("verdict", "unknown");
         emit.own("category", Category::Other.word());
         emit.own("parse_error", error.to_string().as_str());
-        match unparsed::redacted_raw(line, &self.settings.redact_headers) {
-            Some(raw) => emit.text(Key::Known("raw"), raw.as_slice().into(), None),
+        match unparsed::redacted_line(line, secrets) {
+            Some(raw) => emit.text(Key::Known("raw"), (&*raw).into(), None),
             None => emit.note_cut(b"raw"),
         }
         emit.close_line();

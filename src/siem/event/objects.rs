@@ -2,14 +2,14 @@
 
 use super::EventSettings;
 use super::emit::{Emit, Key};
-use super::fields::{Encoding, Object};
+use super::fields::{Encoding, Object, RuleList};
+use super::header_lines::header_lines_into;
 use super::headers::{HEADERS_LEFT, Headers, REDACTED, RedactedText};
 use super::line_hash::LineHash;
 use super::members::{Field, Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
-use super::unparsed::redacted_raw;
 use crate::siem::blocks::{Percent, holds};
-use crate::siem::json::{Kind, Member, Value};
+use crate::siem::json::{Kind, Member, Text, Value};
 use crate::siem::percent::{Left, PercentDecoder};
 
 /// Memory that is used again from event to event.
@@ -87,11 +87,7 @@ impl ObjectWriter<'_, '_> {
             Encoding::Plain => emit.text(key, line.text(value, &mut self.memory.unescaped), None),
             Encoding::Percent | Encoding::PercentAsSent => self.write_percent(emit, key, value, encoding),
             Encoding::Headers => self.write_headers(emit, key, value),
-            Encoding::RuleList(list) => {
-                if emit.list(key, self.lists.texts(list)).lossy {
-                    emit.raw(key.bytes(), line.text(value, &mut self.memory.unescaped).bytes);
-                }
-            }
+            Encoding::RuleList(list) => self.write_rule_list(emit, key, value, list),
             Encoding::UnknownBase64 => self.write_custom(emit, key, value),
             Encoding::Unknown | Encoding::UnknownPercent => emit.pass(line, key, value, encoding),
         }
@@ -110,13 +106,30 @@ impl ObjectWriter<'_, '_> {
         }
     }
 
-    fn write_headers(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
-        if !is_plain(value) {
-            self.write_opaque(emit, key, value);
-            return;
+    fn write_rule_list(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value, list: RuleList) {
+        let secrets = emit.secrets;
+        let mut selectors = self.lists.items(RuleList::Selectors);
+        let mut redacts = false;
+        let items = self.lists.texts(list).map(|item| {
+            let is_secret = list == RuleList::Data && selectors.next().is_some_and(|name| secrets.selected_by(name));
+            redacts |= is_secret;
+            if is_secret && !item.bytes.is_empty() { Text::plain(REDACTED) } else { item }
+        });
+        let written = emit.list(key, items);
+        if written.lossy && !redacts {
+            emit.raw(key.bytes(), self.members.line.text(value, &mut self.memory.unescaped).bytes);
         }
+    }
+
+    fn write_headers(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
         let ObjectMemory { headers, unescaped, decoder, redacted, .. } = &mut *self.memory;
-        let original = self.members.line.text(value, unescaped);
+        let mut lines = Vec::new();
+        let original = if is_plain(value) {
+            self.members.line.text(value, unescaped)
+        } else {
+            header_lines_into(self.members.line, value, emit.secrets, &mut lines);
+            lines.as_slice().into()
+        };
         let decoded = decoder.decode(original, HEADERS_LEFT);
         headers.read(decoded, &self.settings.redact_headers);
         if let Some(agent) = headers.user_agent.clone().filter(|_| key.bytes() == b"requestHeaders") {
@@ -132,15 +145,25 @@ impl ObjectWriter<'_, '_> {
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
-        let text = match value.kind() {
-            Kind::Text | Kind::EscapedText => {
-                custom_text(self.members.line.text(value, &mut self.memory.unescaped).bytes)
+        let line = self.members.line;
+        let decoded = match value.kind() {
+            Kind::Text | Kind::EscapedText if !emit.secrets.named(key.bytes()) => {
+                custom_text(line.text(value, &mut self.memory.unescaped).bytes)
             }
             _ => None,
         };
-        match text {
-            Some(text) => emit.text(key, text.as_slice().into(), None),
-            None => emit.pass(self.members.line, key, value, Encoding::Unknown),
+        let Some(decoded) = decoded else {
+            emit.pass(line, key, value, Encoding::Unknown);
+            return;
+        };
+        match emit.secrets.redacted(&decoded) {
+            Some(text) => {
+                emit.text(key, (&*text).into(), None);
+                if *text == decoded {
+                    emit.raw(key.bytes(), line.text(value, &mut self.memory.unescaped).bytes);
+                }
+            }
+            None => emit.note_cut(key.bytes()),
         }
     }
 
@@ -148,16 +171,7 @@ impl ObjectWriter<'_, '_> {
     fn write_misplaced(&mut self, emit: &mut Emit<'_>, object: Object, value: Value) {
         match object {
             Object::Custom => self.write_custom(emit, Key::Known("value"), value),
-            Object::HttpMessage => self.write_opaque(emit, Key::Known("value"), value),
             _ => emit.pass(self.members.line, Key::Known("value"), value, Encoding::Unknown),
-        }
-    }
-
-    /// A value of a kind that does not belong here and may hold headers: its source as text, redacted or left out.
-    fn write_opaque(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {
-        match redacted_raw(value.source(self.members.line.bytes), &self.settings.redact_headers) {
-            Some(raw) => emit.text(key, raw.as_slice().into(), None),
-            None => emit.note_cut(key.bytes()),
         }
     }
 }

@@ -3,10 +3,12 @@
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::prelude::BASE64_STANDARD;
 
 use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
 use crate::siem::blocks::{Marks, Percent, Special, holds};
+use crate::siem::control::control_length;
 use crate::siem::json::Text;
 use crate::siem::percent::{ESCAPE_BYTES, Left, PercentDecoder};
 
@@ -202,13 +204,21 @@ fn decode_mangled_into(item: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The text that a value of `custom` encodes, if it is base64 of a text. Customers may put plain words there, and some of
-/// them look like base64: what does not decode to printable text is taken for one of those.
+/// Characters of the shortest base64 that is decoded in `custom`: many a shorter word is base64 of something.
+const CUSTOM_BYTES_MIN: usize = 8;
+
+/// The text that a value of `custom` encodes, if it is base64 of a text: canonical, padded and printable. Customers may put
+/// plain words there, and some of them look like base64; what does not decode to printable text is taken for one of those.
 pub(super) fn custom_text(value: &[u8]) -> Option<Vec<u8>> {
-    let decoded = BASE64.decode(PercentDecoder::default().decode(value.into(), Left::NONE).bytes).ok()?;
-    let printable = std::str::from_utf8(&decoded)
-        .is_ok_and(|text| text.chars().all(|character| !character.is_control() || "\t\r\n".contains(character)));
-    (printable && !decoded.is_empty()).then_some(decoded)
+    let mut decoder = PercentDecoder::default();
+    let digits = decoder.decode(value.into(), Left::NONE).bytes;
+    if digits.len() < CUSTOM_BYTES_MIN {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(digits).ok()?;
+    let is_printable = |at: usize| control_length(&decoded[at..]) == 0 && decoded[at] != 0;
+    let text = std::str::from_utf8(&decoded).ok()?;
+    text.char_indices().all(|(at, _)| is_printable(at)).then_some(decoded)
 }
 
 #[cfg(test)]
@@ -265,9 +275,21 @@ mod tests {
     #[test]
     fn custom_is_decoded_only_where_it_is_base64_of_text() {
         assert_eq!(custom_text(b"Ymx1ZSB0ZWFt").as_deref(), Some(&b"blue team"[..]));
-        assert_eq!(custom_text(b"YQ%3d%3d").as_deref(), Some(&b"a"[..]));
-        assert_eq!(custom_text(b"not base64!"), None);
-        assert_eq!(custom_text(b"deny"), None);
-        assert_eq!(custom_text(b""), None);
+        assert_eq!(custom_text(b"Ymx1ZSB0ZWFtcw%3d%3d").as_deref(), Some(&b"blue teams"[..]));
+        for word in [
+            "not base64!",
+            "",
+            "deny",
+            "WEB1",
+            // Base64 of other than printable text, without padding, with spare bits, of another alphabet.
+            "production==",
+            "YQpiCmNkCg==",
+            "Ymx1ZSB0ZWFtcw",
+            "Ymx1ZSB0ZWFtcx==",
+            "Ymx1 ZSB0ZWFt",
+            "4oCuYWJj",
+        ] {
+            assert_eq!(custom_text(word.as_bytes()), None, "{word}");
+        }
     }
 }

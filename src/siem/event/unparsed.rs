@@ -1,7 +1,10 @@
 //! The raw copy of a line that is no event: secrets of its headers redacted where they stand. Where that cannot be done
 //! with certainty there is no copy.
 
-use super::headers::REDACTED;
+use std::borrow::Cow;
+
+use super::headers::{REDACTED, is_token};
+use super::secrets::Secrets;
 use crate::siem::text::TEXT_BYTES_MAX;
 use crate::siem::unescape::hex_digit;
 
@@ -11,6 +14,13 @@ struct Token {
     byte: u8,
     start: usize,
     end: usize,
+}
+
+/// The raw copy of a line that is no event. What its rules have found is redacted too: which of it is a secret, only a whole
+/// event says.
+pub(super) fn redacted_line<'l>(line: &'l [u8], secrets: Secrets<'_>) -> Option<Cow<'l, [u8]>> {
+    let names: Vec<String> = secrets.headers.iter().cloned().chain(["ruledata", "cookies"].map(String::from)).collect();
+    if secrets.is_empty() { Some(line.into()) } else { redacted_raw(line, &names).map(Cow::Owned) }
 }
 
 /// The beginning of `line`, as much as one field holds, with the values of the headers in `names` (lower case) redacted in
@@ -27,7 +37,7 @@ pub(super) fn redacted_raw(line: &[u8], names: &[String]) -> Option<Vec<u8>> {
             at += 1;
             continue;
         };
-        let end = end_of_value(line, &tokens, value);
+        let end = end_of_value(line, &tokens, &text, value)?;
         if end > value {
             raw.extend_from_slice(&line[done..tokens[value].start]);
             raw.extend_from_slice(REDACTED);
@@ -41,38 +51,57 @@ pub(super) fn redacted_raw(line: &[u8], names: &[String]) -> Option<Vec<u8>> {
 
 /// If a header of `names` begins at `at`: where its value does.
 fn value_of_named(text: &[u8], at: usize, names: &[String]) -> Option<usize> {
-    if at > 0 && (text[at - 1].is_ascii_alphanumeric() || b"-_".contains(&text[at - 1])) {
-        return None;
-    }
-    let name = names.iter().find(|name| text[at..].starts_with(name.as_bytes()))?;
     let skip = |mut at: usize| {
         while text.get(at).is_some_and(|byte| b" \t\"'\\".contains(byte)) {
             at += 1;
         }
         at
     };
-    let colon = skip(at + name.len());
-    (text.get(colon) == Some(&b':')).then(|| skip(colon + 1))
+    // One may begin with another.
+    names_at(text, at, names).find_map(|end| {
+        let colon = skip(end);
+        (text.get(colon) == Some(&b':')).then(|| skip(colon + 1))
+    })
 }
 
-/// The value ends with the line of the header (folded lines belong to it) or with the JSON string that holds it.
-fn end_of_value(line: &[u8], tokens: &[Token], value: usize) -> usize {
+/// Where the names end that stand at `at`, each as a word of its own.
+fn names_at<'t>(text: &'t [u8], at: usize, names: &'t [String]) -> impl Iterator<Item = usize> + 't {
+    let inside = at > 0 && is_part_of_name(text[at - 1]);
+    let found = names.iter().filter(move |name| !inside && text[at..].starts_with(name.as_bytes()));
+    found.map(move |name| at + name.len())
+}
+
+fn is_part_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
+}
+
+/// The value ends with the line of the header, to which those lines belong that begin no header themselves, or with the JSON
+/// string that holds it. None where a quote leaves open which.
+fn end_of_value(line: &[u8], tokens: &[Token], text: &[u8], value: usize) -> Option<usize> {
+    let is_json = matches!(line.trim_ascii_start().first(), Some(b'{' | b'['));
     let mut at = value;
     while let Some(token) = tokens.get(at) {
-        let bare_quote = token.byte == b'"' && line[token.start] == b'"';
-        let byte_at = |at: usize| tokens.get(at).map(|token| token.byte);
-        let next_line = match (token.byte, byte_at(at + 1)) {
+        if is_json && token.byte == b'"' && line[token.start] == b'"' {
+            let behind = text[at + 1..].trim_ascii_start().first();
+            return behind.is_none_or(|byte| b",:}]".contains(byte)).then_some(at);
+        }
+        let next_line = match (token.byte, text.get(at + 1)) {
             (b'\r', Some(b'\n')) => Some(at + 2),
             (b'\r' | b'\n', _) => Some(at + 1),
             _ => None,
         };
-        let folded = next_line.is_some_and(|next| matches!(byte_at(next), Some(b' ' | b'\t')));
-        if bare_quote || (next_line.is_some() && !folded) {
-            return at;
+        if next_line.is_some_and(|next| begins_header(&text[next..])) {
+            return Some(at);
         }
         at = next_line.unwrap_or(at + 1);
     }
-    at
+    Some(at)
+}
+
+/// Whether a line that is not folded begins here, with a name and a colon.
+fn begins_header(text: &[u8]) -> bool {
+    let name = text.split(|byte| b":\r\n\"".contains(byte)).next().unwrap_or_default();
+    text.get(name.len()) == Some(&b':') && name.first().is_some_and(u8::is_ascii_graphic) && is_token(name.trim_ascii())
 }
 
 /// Whether no value of a header in `names` can be read from `raw`, even after decoding it once more than it should be.
@@ -82,10 +111,16 @@ fn is_clean(raw: &[u8], names: &[String]) -> bool {
     [once, twice].iter().all(|tokens| {
         let text: Vec<u8> = tokens.iter().map(|token| token.byte.to_ascii_lowercase()).collect();
         (0..text.len()).all(|at| {
-            value_of_named(&text, at, names).is_none_or(|value| {
+            let value = value_of_named(&text, at, names);
+            let redacted = value.is_none_or(|value| {
                 let rest = &text[value..];
                 rest.is_empty() || rest.starts_with(REDACTED) || matches!(rest[0], b'\r' | b'\n')
-            })
+            });
+            // A name in quotes that no colon follows: its value stands somewhere behind it.
+            let mut ends = names_at(&text, at, names);
+            let alone =
+                value.is_none() && at > 0 && text[at - 1] == b'"' && ends.any(|end| text.get(end) == Some(&b'"'));
+            redacted && !alone
         })
     })
 }
@@ -160,7 +195,28 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_a_header_goes_with_it() {
+        assert_eq!(raw("Cookie: a=1\r\nsecret\r\n\r\nX: y").as_deref(), Some("Cookie: [redacted]\r\nX: y"));
+        assert_eq!(raw("Cookie: a=\"1\"; b=2").as_deref(), Some("Cookie: [redacted]"));
+        assert_eq!(
+            raw(r#"{"h":"Cookie: a=1\r\nsecret\r\n","b":2"#).as_deref(),
+            Some(r#"{"h":"Cookie: [redacted]","b":2"#)
+        );
+        let names = ["x-api", "x-api-key"].map(String::from);
+        let raw = redacted_raw(b"x-api-key: secret\nx-api: secret", &names).unwrap();
+        assert_eq!(raw, b"x-api-key: [redacted]\nx-api: [redacted]");
+    }
+
+    #[test]
     fn without_certainty_there_is_no_copy() {
-        assert_eq!(raw("Cookie%253a%2520secret"), None);
+        for line in [
+            "Cookie%253a%2520secret",
+            r#"{"h":[{"name":"Cookie","value":"secret"}"#,
+            r#"["Cookie", "secret"]"#,
+            r#"{"Cookie":["secret"]"#,
+            r#"{Cookie: a="secret", b="secret""#,
+        ] {
+            assert_eq!(raw(line), None, "{line}");
+        }
     }
 }
