@@ -130,7 +130,8 @@ pub fn no_follow() -> i32 {
 }
 
 fn sync_folder(of: &Path) -> Result<(), FileError> {
-    let folder = of.parent().unwrap_or(Path::new("/"));
+    // That of a bare name is the one we are in.
+    let folder = of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("sync", folder))
 }
 

@@ -53,6 +53,10 @@ use crate::wodle::{Parent, SocketId};
 /// A line that has waited so long for Wazuh is told of, in seconds.
 const LATE_S: i64 = 900;
 
+/// What is said of a source that has worked and cannot be asked any more.
+const NO_LONGER_CONFIGURED: &str =
+    "this source has worked and is not filled in any more: wazuh-akamai check names what is missing";
+
 /// What a run is made of; everything that needed root has been read.
 pub struct Run<'a> {
     /// The folder, locked by the caller.
@@ -233,9 +237,6 @@ impl<'a> Collector<'a> {
         let error = self.global_error.as_deref().or(self.rules_problem.as_deref());
         self.fare.note_config(&mut self.store, error);
         for (name, error) in std::mem::take(&mut self.broken) {
-            if error.is_some() {
-                exit = exit.and(Exit::Config);
-            }
             exit = exit.and(self.note_source_config(&name, error.as_deref()));
         }
         exit
@@ -244,8 +245,11 @@ impl<'a> Collector<'a> {
     fn note_source_config(&mut self, name: &str, error: Option<&str>) -> Exit {
         match Fare::of(&self.store.state, name) {
             Ok(mut fare) => {
+                // One that has worked is not merely "not configured yet".
+                let error = error.or_else(|| fare.health.last_success_s.map(|_| NO_LONGER_CONFIGURED));
                 fare.note_config(&mut self.store, error);
-                fare.save(&self.store)
+                let exit = if error.is_some() { Exit::Config } else { Exit::Done };
+                exit.and(fare.save(&self.store))
             }
             Err(error) => {
                 log::error!("source {name}: {error}");

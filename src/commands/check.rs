@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use crate::cli::{CheckArgs, Cli};
-use crate::config::{self, Config, SourceState};
+use crate::config::{self, Config, LoadError, SourceState};
 use crate::exit::Exit;
 use crate::state::StateFolder;
 use crate::wazuh::Wazuh;
@@ -74,7 +74,13 @@ pub fn run(cli: &Cli, args: &CheckArgs) -> Exit {
             config
         }
         Err(error) => {
-            findings.add(Level::Error, "configuration", error.to_string(), "wazuh-akamai configure");
+            let mend = match &error {
+                LoadError::Missing { .. } => "wazuh-akamai configure".to_owned(),
+                LoadError::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
+                denied if denied.is_denied() => "run check as root".to_owned(),
+                LoadError::Unusable { .. } | LoadError::Unreadable { .. } => "put a whole file in its place".to_owned(),
+            };
+            findings.add(Level::Error, "configuration", error.to_string(), mend);
             Config { global: config::Global::default(), global_errors: Vec::new(), sources: Vec::new() }
         }
     };

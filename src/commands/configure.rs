@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cli::{Cli, ConfigureArgs};
 use crate::client::Client;
 use crate::clock::unix_seconds;
-use crate::config::{self, Config, KEY_MISSING, SourceState, TEMPLATE};
+use crate::config::{self, Config, KEY_MISSING, SourceEntry, SourceState, TEMPLATE};
 use crate::exit::Exit;
 use crate::files::replace_file;
 use crate::siem::query::{Query, Range, Window};
@@ -166,14 +166,15 @@ fn secret_from(path: &Path) -> Result<String, String> {
     if text.len() > SECRET_BYTES_MAX { Err(format!("{} holds more than one secret", path.display())) } else { Ok(text) }
 }
 
-/// Whether the configuration has a value of its own already that is no placeholder.
+/// Whether the section has a value already, of its own or from `[default]`, that is no placeholder and not wrong.
 fn is_filled_in(text: &str, section: &str, key: &str) -> bool {
     let config = config::parse_beside(Path::new("akamai_config.ini"), text);
-    config.sources.iter().filter(|entry| entry.name == section).any(|entry| match &entry.state {
-        SourceState::Ready(_) | SourceState::Disabled => true,
-        SourceState::NotConfigured(open) => !open.contains(&key),
-        SourceState::Invalid(_) => false,
-    })
+    let is_wrong = |entry: &SourceEntry| match &entry.state {
+        SourceState::Invalid(errors) => errors.iter().any(|error| error.key.as_deref() == Some(key)),
+        SourceState::Ready(_) | SourceState::Disabled | SourceState::NotConfigured(_) => false,
+    };
+    !config::open_values(text, section).contains(&key)
+        && !config.sources.iter().any(|entry| entry.name == section && is_wrong(entry))
 }
 
 fn ask(question: &str, is_secret: bool) -> io::Result<String> {

@@ -1,15 +1,18 @@
 //! `install` and `uninstall`: words for people around `crate::install`. Never decides anything itself.
 
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cli::{Cli, InstallArgs};
-use crate::config::{self, SourceState};
+use crate::config::{self, Global, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::install::{
     self, Finding, Home, HomeError, InstallError, Kind, Options, Report, look_at_block, look_at_rules,
 };
+use crate::privileges;
 use crate::wazuh::Wazuh;
 
 /// Runs `install`.
@@ -36,7 +39,8 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     let root = args.root.clone().unwrap_or_else(|| "/".into());
     let config = cli.config_file();
     let config = root.join(config.strip_prefix("/").unwrap_or(&config));
-    let wazuh_home = config::load(&config).ok().and_then(|config| config.global.wazuh_home);
+    let global = config::load(&config).map(|config| config.global).unwrap_or_default();
+    let wazuh_home = global.wazuh_home.clone();
     let found = match direction {
         Direction::In => Home::find(&root, wazuh_home.as_deref()),
         Direction::Out => Home::find_any(&root, wazuh_home.as_deref()),
@@ -54,6 +58,9 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
         }
     };
     let options = Options { root, config, dry_run: args.dry_run, no_restart: is_set("WAZUH_AKAMAI_NO_RESTART") };
+    if direction == Direction::In && options.root == Path::new("/") && !options.dry_run {
+        own_state(&global);
+    }
     let done = match direction {
         Direction::In => install::install(&home, &options),
         Direction::Out => install::uninstall(&home, &options),
@@ -77,6 +84,16 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     }
 }
 
+/// Gives state that another user has to the one who is to use it: Wazuh may have been removed and installed again. State that
+/// is still root's is given away by the first run.
+fn own_state(global: &Global) {
+    let Some(user) = privileges::user(&global.user).filter(|_| privileges::is_root()) else { return };
+    let is_anothers = fs::symlink_metadata(&global.state_dir).is_ok_and(|folder| folder.is_dir() && folder.uid() != 0);
+    if is_anothers && let Err(error) = privileges::prepare_folder(&global.state_dir, Some(&user)) {
+        log::warn!("{error}");
+    }
+}
+
 /// Wazuh went before us.
 fn clear(cli: &Cli, folder: &Path) -> Exit {
     match install::clear_remains(folder) {
@@ -96,7 +113,8 @@ fn clear(cli: &Cli, folder: &Path) -> Exit {
 fn summary(home: &Home, options: &Options, report: &Report, direction: Direction) -> String {
     let restart = if report.restart_is_left { "; left to do: wazuh-control restart" } else { "" };
     if direction == Direction::Out {
-        return format!("taken out of {home}; credentials, state and log are kept{restart}");
+        // A purge runs this as well, and takes them afterwards.
+        return format!("taken out of {home}; {} kept unless they are purged{restart}", report.what_stays());
     }
     let wazuh = Wazuh::find(Some(&home.path("")));
     let has_rules = home.kind == Kind::Manager && !home.is_worker;
@@ -107,6 +125,8 @@ fn summary(home: &Home, options: &Options, report: &Report, direction: Direction
         .is_ok_and(|config| config.sources.iter().any(|source| matches!(source.state, SourceState::Ready(_))));
     let fill_in = if is_ready {
         String::new()
+    } else if !options.config.exists() {
+        "wazuh-akamai configure, then ".into()
     } else {
         format!("fill in {} or run wazuh-akamai configure, then ", options.config.display())
     };

@@ -164,9 +164,10 @@ fn remaining(segment: &Segment, begun: u64) -> Result<(String, u64), FileError> 
 }
 
 fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64) -> Result<Standing, FileError> {
-    let health = match HealthFile::of(state, &entry.name).load()? {
-        Loaded::Intact(health) => health,
-        Loaded::Missing | Loaded::Corrupt => Health::default(),
+    let (health, has_run) = match HealthFile::of(state, &entry.name).load()? {
+        Loaded::Intact(health) => (health, true),
+        Loaded::Missing => (Health::default(), false),
+        Loaded::Corrupt => (Health::default(), true),
     };
     let mut problems = Vec::new();
     let (mut lag_s, mut cursor_age_s) = (None, None);
@@ -177,7 +178,8 @@ fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64
         SourceState::Disabled => {}
     }
     match health.last_success_s {
-        None => problems.push("it has not succeeded yet".into()),
+        None if has_run => problems.push("it has not succeeded yet".into()),
+        None => problems.push("collect has not run for it yet".into()),
         Some(time) if now - time > SUCCESS_S_MAX => {
             problems.push(format!("its last success was {} s ago", now - time));
         }
@@ -213,7 +215,8 @@ fn note_cursor(
         }
         Loaded::Corrupt => problems.push("its cursor is damaged; the next run goes on by time".into()),
         Loaded::Missing if source.mode == Mode::Window => {}
-        Loaded::Missing => problems.push("it has no cursor yet: collect has not run".into()),
+        // That it has not succeeded yet is said anyway.
+        Loaded::Missing => {}
     }
     Ok(())
 }

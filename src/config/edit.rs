@@ -1,5 +1,7 @@
 //! Values into the text of a configuration, PURE: what is not set stays as it is, byte for byte, comments included.
 
+use super::ini::plain_key;
+
 /// The text with these values in `section`: in the place of those that are there, else behind the section's header; a section
 /// that is missing comes to the end. Values must hold no line breaks. The keys of `without` are taken out of the section.
 pub fn with_values(text: &str, section: &str, values: &[(&str, &str)], without: &[&str]) -> String {
@@ -20,7 +22,7 @@ pub fn with_values(text: &str, section: &str, values: &[(&str, &str)], without: 
     lines.retain(|line| {
         inside = at == header || inside && header_of(line).is_none();
         at += 1;
-        !inside || !key_of(line).is_some_and(|key| without.iter().any(|gone| key.eq_ignore_ascii_case(gone)))
+        !inside || !key_of(line).is_some_and(|key| without.contains(&key.as_str()))
     });
     let mut next = header + 1;
     for (key, value) in values {
@@ -29,7 +31,7 @@ pub fn with_values(text: &str, section: &str, values: &[(&str, &str)], without: 
             .iter()
             .position(|line| header_of(line).is_some())
             .map_or(lines.len(), |at| header + 1 + at);
-        match (header + 1..end).find(|at| key_of(&lines[*at]).is_some_and(|found| found.eq_ignore_ascii_case(key))) {
+        match (header + 1..end).find(|at| key_of(&lines[*at]).is_some_and(|found| found == *key)) {
             Some(at) => {
                 lines[at] = line;
                 next = next.max(at + 1);
@@ -47,9 +49,9 @@ fn header_of(line: &str) -> Option<&str> {
     line.trim().strip_prefix('[')?.strip_suffix(']').map(str::trim)
 }
 
-fn key_of(line: &str) -> Option<&str> {
+fn key_of(line: &str) -> Option<String> {
     let line = line.trim_start();
-    if line.starts_with([';', '#']) { None } else { line.split_once('=').map(|(key, _)| key.trim()) }
+    if line.starts_with([';', '#']) { None } else { line.split_once(['=', ':']).map(|(key, _)| plain_key(key.trim())) }
 }
 
 #[cfg(test)]
@@ -64,6 +66,10 @@ mod tests {
             "; c\n[default]\nhost = new==\nconfig_id = 7;8\n;host = x\n\n[b]\nhost = b\n"
         );
         assert_eq!(with_values("[a]\nx = 1", "b", &[("host", "h")], &[]), "[a]\nx = 1\n\n[b]\nhost = h\n");
+        assert_eq!(
+            with_values("[a]\nHost: x\nclient-token: y\n", "a", &[("host", "h")], &["client_token"]),
+            "[a]\nhost = h\n"
+        );
         assert_eq!(with_values("", "b", &[("host", "h")], &["x"]), "[b]\nhost = h\n");
     }
 }

@@ -19,9 +19,9 @@ const SECTION_CHARS_MAX: usize = 64;
 /// `key = value` and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
-    /// In lower case.
+    /// In lower case, with `_` for `-`.
     pub(super) key: String,
-    /// Everything behind the first `=`, without blanks around it.
+    /// Everything behind the first `=` or `:`, without blanks around it.
     pub(super) value: String,
     /// Line number, from 1.
     pub(super) line: usize,
@@ -112,7 +112,8 @@ fn grammar() -> Ini {
     let mut defaults = Ini::new_cs().defaults();
     defaults.comment_symbols = vec![';', '#'];
     defaults.inline_comment_symbols = Some(Vec::new());
-    defaults.delimiters = vec!['='];
+    // Python's configparser takes both, and so the original integration's file may have either.
+    defaults.delimiters = vec!['=', ':'];
     defaults.multiline = false;
     Ini::new_from_defaults(defaults)
 }
@@ -129,10 +130,15 @@ fn read_line(grammar: &mut Ini, line: &str) -> Line {
     let proper = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if key.len() > KEY_CHARS_MAX || !key.bytes().all(proper) {
         return Line::Fault(
-            "what stands before the first = is no key; a key has letters, digits and _, and = behind it",
+            "what stands before the first = or : is no key; a key has letters, digits and _, and = behind it",
         );
     }
-    Line::Setting(key.to_ascii_lowercase(), value)
+    Line::Setting(plain_key(&key), value)
+}
+
+/// A key as we spell it: some of Akamai's tools write `client-token`.
+pub(super) fn plain_key(key: &str) -> String {
+    key.to_ascii_lowercase().replace('-', "_")
 }
 
 fn section_name(line: &str, name: String) -> Line {
@@ -151,15 +157,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_taken_literally_from_the_first_equals_sign() {
-        let text =
-            "\u{feff}[a]\r\n Host = x:1 \r\n; c\r\n  # d\r\nclient_secret = a=b;c#d%(e)s==\r\nids=1;2\r\nempty =\r\n";
+    fn values_are_taken_literally_from_the_first_equals_sign_or_colon() {
+        let text = "\u{feff}[a]\r\n Host = x:1 \r\n; c\r\n  # d\r\nclient_secret = a=b;c#d%(e)s==\r\nids: 1;2=3\r\nempty =\r\nA-b : c:d\r\n";
         let sections = sections("f", text);
         assert_eq!(sections.len(), 2);
         let values: Vec<_> = sections[1].settings.iter().map(|s| (s.key.as_str(), s.value.as_str(), s.line)).collect();
         assert_eq!(
             values,
-            [("host", "x:1", 2), ("client_secret", "a=b;c#d%(e)s==", 5), ("ids", "1;2", 6), ("empty", "", 7)]
+            [
+                ("host", "x:1", 2),
+                ("client_secret", "a=b;c#d%(e)s==", 5),
+                ("ids", "1;2=3", 6),
+                ("empty", "", 7),
+                ("a_b", "c:d", 8)
+            ]
         );
         assert!(sections.iter().all(|section| section.faults.is_empty()));
     }
@@ -195,7 +206,7 @@ mod tests {
     #[test]
     fn a_piece_of_a_secret_is_not_taken_for_a_key() {
         let long = format!("{}=", "g".repeat(43));
-        for line in ["client_secret: ge/heim=", "gehei+m==", "client_secret geheim=", "ä=", &long] {
+        for line in ["ge/heim=", "gehei+m==", "client_secret geheim=", "ä=", &long] {
             assert_eq!(sections("f", &format!("[a]\n{line}\n"))[1].faults.len(), 1, "{line}");
         }
     }

@@ -137,13 +137,20 @@ pub enum LoadError {
         problem: String,
     },
     /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}{}", path.display(), if self.is_denied() { "; run this as root" } else { "" })]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl LoadError {
+    /// Whether somebody else, root that is, could read it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// Reads and parses a configuration file.
@@ -163,6 +170,14 @@ pub fn parse_beside(path: &Path, text: &str) -> Config {
             other => other.to_string(),
         })
     })
+}
+
+/// The required values that `section` has still to be given, counting what it takes from `[default]` or an `.edgerc`.
+pub fn open_values(text: &str, section: &str) -> Vec<&'static str> {
+    let sections = ini::sections("", text);
+    let named = |name: &str| sections.iter().find(|section| section.name == name);
+    let layers: Vec<&Section> = [section, DEFAULT].into_iter().filter_map(named).collect();
+    source::open_values(&layers)
 }
 
 /// Parses a configuration. `file` is its path, for messages and for the `.edgerc` files that it names relative to its
@@ -293,7 +308,15 @@ impl Errors {
         default: T,
     ) -> T {
         let Some((section, setting)) = found else { return default };
-        let parsed = if setting.value.is_empty() { Err("the value is empty".into()) } else { parse(&setting.value) };
+        let is_quoted = ['"', '\''].iter().any(|quote| {
+            setting.value.len() > 1 && setting.value.starts_with(*quote) && setting.value.ends_with(*quote)
+        });
+        let parsed = match setting.value.as_str() {
+            "" => Err("the value is empty".into()),
+            // Taken literally they would be a part of it, and a secret with them only fails at Akamai.
+            _ if is_quoted => Err("the value stands in quotes; remove them".into()),
+            value => parse(value),
+        };
         parsed.unwrap_or_else(|problem| {
             self.at(section, setting.line, Some(&setting.key), keys::with_accepted(&setting.key, &problem));
             default

@@ -139,6 +139,17 @@ pub(super) fn resolve(
     }
 }
 
+/// The required values that no layer gives.
+pub(super) fn open_values(layers: &[&Section]) -> Vec<&'static str> {
+    let find = |key: &str| layers.iter().find_map(|section| section.get(key));
+    let has_edgerc = deciding(layers).is_some_and(|layer| layer.get("edgerc").is_some());
+    REQUIRED
+        .into_iter()
+        .filter(|key| !(has_edgerc && FROM_EDGERC.contains(key)))
+        .filter(|key| find(key).is_none_or(|setting| is_placeholder(key, &setting.value)))
+        .collect()
+}
+
 /// The typed source; none while required values are open.
 fn typed<'a>(
     section: &Section,
@@ -197,12 +208,23 @@ enum Edgerc {
     Unusable,
 }
 
-/// Finds the section of the `.edgerc` that the source uses, if it does: the innermost layer that names a file, a host or
-/// a credential decides.
+/// The innermost layer that names an `.edgerc`, a host or a credential: it decides where those come from.
+fn deciding<'a>(layers: &[&'a Section]) -> Option<&'a Section> {
+    layers.iter().find(|section| section.get("edgerc").is_some() || direct(section).is_some()).copied()
+}
+
+fn direct(section: &Section) -> Option<&'static str> {
+    FROM_EDGERC.into_iter().find(|key| section.get(key).is_some())
+}
+
+/// Finds the section of the `.edgerc` that the source uses, if it does.
 fn edgerc(layers: &[&Section], read_edgerc: &impl Fn(&Path) -> Result<String, String>, errors: &mut Errors) -> Edgerc {
-    let direct = |section: &Section| FROM_EDGERC.into_iter().find(|key| section.get(key).is_some());
-    let deciding = layers.iter().find(|section| section.get("edgerc").is_some() || direct(section).is_some());
-    let Some((layer, setting)) = deciding.and_then(|layer| Some((*layer, layer.get("edgerc")?))) else {
+    let Some((layer, setting)) = deciding(layers).and_then(|layer| Some((layer, layer.get("edgerc")?))) else {
+        let alone = layers.iter().find_map(|layer| Some((*layer, layer.get("edgerc_section")?)));
+        if let Some((layer, setting)) = alone.filter(|_| layers.iter().all(|layer| layer.get("edgerc").is_none())) {
+            let problem = "no edgerc is given that this would be a section of; give one, or remove this key";
+            errors.at(layer, setting.line, Some("edgerc_section"), problem);
+        }
         return Edgerc::Unused;
     };
     let mut fail = |problem: &str| errors.at(layer, setting.line, Some("edgerc"), problem);

@@ -55,19 +55,21 @@ pub(super) fn plan(
         changes.put_anywhere(&options.config, &text, owner, 0o600)?;
         return Ok(());
     }
-    report.push(format!("not configured yet: fill in {}", options.config.display()));
+    let how = if over_template { "fill in" } else { "run wazuh-akamai configure, which makes" };
+    report.push(format!("not configured yet: {how} {}", options.config.display()));
     Ok(())
 }
 
-/// Removes what was imported, unless it has been changed since.
+/// Removes what was imported, unless it has been changed since; whether it is removed.
 pub(super) fn undo(
     options: &Options,
     record: &Record,
     changes: &mut Changes<'_>,
     report: &mut Vec<String>,
-) -> Result<(), InstallError> {
-    let Some(imported) = &record.imported else { return Ok(()) };
-    if present(&options.config).is_ok_and(|found| found.is_some_and(|text| digest(&text) == *imported)) {
+) -> Result<bool, InstallError> {
+    let Some(imported) = &record.imported else { return Ok(false) };
+    let is_unchanged = present(&options.config).is_ok_and(|found| found.is_some_and(|text| digest(&text) == *imported));
+    if is_unchanged {
         report.push("the credentials that were taken over are removed; the original's file still has them".into());
         if record.imported_over_template {
             let (owner, mode) = owner_and_mode_of(&options.config)?;
@@ -79,7 +81,7 @@ pub(super) fn undo(
             }
         }
     }
-    Ok(())
+    Ok(is_unchanged)
 }
 
 fn is_configured(text: &[u8]) -> bool {

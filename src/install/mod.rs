@@ -100,11 +100,18 @@ pub struct Report {
     pub lines: Vec<String>,
     /// Wazuh runs and has not taken it up, because it was not to be restarted.
     pub restart_is_left: bool,
+    /// Credentials that were taken over from the original integration are removed again.
+    credentials_are_removed: bool,
 }
 
 impl Report {
     fn of(home: &Home) -> Self {
-        Self { lines: vec![home.to_string()], restart_is_left: false }
+        Self { lines: vec![home.to_string()], ..Self::default() }
+    }
+
+    /// What `uninstall` does not touch, with its verb.
+    pub fn what_stays(&self) -> &'static str {
+        if self.credentials_are_removed { "state and log are" } else { "credentials, state and log are" }
     }
 
     fn push(&mut self, line: impl Into<String>) {
@@ -241,12 +248,12 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
             home.path(SAVED_RULES).display()
         ));
     }
-    import::undo(options, &record, &mut changes, &mut report.lines)?;
+    report.credentials_are_removed = import::undo(options, &record, &mut changes, &mut report.lines)?;
     for file in [NEW_RULES, RECORD, BINARY] {
         changes.forget(&home.path(file))?;
     }
     changes.forget_folder(&home.path(FOLDER));
-    report.push("credentials, state and log are left where they are");
+    report.push(format!("{} left where they are", report.what_stays()));
     finish(home, options, changes, report, None)
 }
 

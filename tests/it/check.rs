@@ -129,6 +129,35 @@ fn what_is_wrong_is_named_with_its_cure() {
 }
 
 #[test]
+fn a_user_that_is_not_there_is_named_and_nothing_is_to_be_given_to_it() {
+    let root = Root::manager();
+    let site = site(&root);
+    let config = fs::read_to_string(site.place.config()).unwrap();
+    fs::write(site.place.config(), config.replace("user = root", "user = nosuch")).unwrap();
+    site.collect().expect(0);
+    let found = findings(&site, 1);
+    assert_eq!(find(&found, "user", "there is no user nosuch"), "warning");
+    assert!(found.iter().all(|(_, _, text)| !text.contains("chown -R nosuch")), "{found:#?}");
+}
+
+#[test]
+fn what_only_root_may_read_is_to_be_looked_at_as_root() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new();
+    for command in ["check", "status"] {
+        let mut run = std::process::Command::new("setpriv");
+        run.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(env!("CARGO_BIN_EXE_wazuh-akamai"));
+        run.arg("--config").arg(site.place.config()).arg(command);
+        let ended = crate::program::finish(run, b"").expect(1);
+        let said = ended.text() + &ended.stderr;
+        assert!(said.contains("Permission denied (os error 13); run this as root"), "{said}");
+        assert!(!said.contains("wazuh-akamai configure"), "{said}");
+    }
+}
+
+#[test]
 fn a_mute_wodle_is_noticed() {
     let root = Root::manager();
     let site = site(&root);

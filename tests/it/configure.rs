@@ -57,6 +57,31 @@ fn credentials_are_tried_and_saved_and_the_rest_of_the_file_stays() {
 }
 
 #[test]
+fn another_source_needs_only_what_default_lacks() {
+    let akamai = Akamai::start(Settings::default());
+    let place = Place::new("[default]\n");
+    configure(&place, &[], &borrowed(&environment(&akamai))).expect(0);
+    akamai.set_config_ids("7");
+    configure(&place, &["--source", "shop", "--config-id", "7"], &[]).expect(0);
+    let text = fs::read_to_string(place.config()).unwrap();
+    assert!(text.ends_with("\n\n[shop]\nconfig_id = 7\n"), "{text}");
+    place.run(&["fetch", "--source", "shop"]).expect(0);
+    // What [default] has not filled in either is still asked for.
+    let place = Place::new("[default]\nhost = akab-xxxx.luna.akamaiapis.net\n");
+    configure(&place, &["--source", "shop", "--config-id", "7"], &[]).fails(2, "host is missing");
+}
+
+#[test]
+fn a_configuration_named_without_a_folder_is_saved_in_this_one() {
+    let akamai = Akamai::start(Settings::default());
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.current_dir(folder.path()).args(["--config", "a.ini", "configure"]).envs(environment(&akamai));
+    finish(command, b"").fails(0, "saved in a.ini");
+    assert!(fs::read_to_string(folder.path().join("a.ini")).unwrap().contains(&akamai.url()));
+}
+
+#[test]
 fn what_akamai_refuses_is_not_saved() {
     let akamai = Akamai::start(Settings::default());
     let place = Place::new("[default]\n");

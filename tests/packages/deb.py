@@ -197,7 +197,7 @@ def removed_it_leaves_configuration_and_state_only(kit):
     machine.write(f"{STATE}/cursor", "kept")
     machine.write(LOG, "kept")
     output = machine.run("apt-get", "remove", "--yes", "wazuh-akamai")
-    says_one_line(output, "taken out of Wazuh v4.14.9 manager in /var/ossec; credentials, state and log are kept")
+    says_one_line(output, "taken out of Wazuh v4.14.9 manager in /var/ossec; credentials, state and log are kept unless they are purged")
     is_out(machine)
     equal(restarts(machine), 2)
     kept = ["+etc/logrotate.d/wazuh-akamai", "+etc/wazuh-akamai", f"+{CONFIG}", f"+{STATE}", f"+{STATE}/cursor", f"+{LOG}"]

@@ -30,6 +30,7 @@ const FASTER_BY_BYTES: &str = "if this stays so: output = queue (a manager 4.4 o
 const GAP_S_MAX: i64 = 86_400;
 
 pub(super) fn check(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &mut Findings) {
+    check_user(&config.global.user, findings);
     if !check_folder(config, state, findings) {
         return;
     }
@@ -37,6 +38,18 @@ pub(super) fn check(config: &Config, state: &StateFolder, wazuh: &Wazuh, finding
     check_share(config, state, findings);
     check_sources(config, state, findings);
     check_mute(state, wazuh, findings);
+}
+
+/// The user that collect becomes.
+fn check_user(name: &str, findings: &mut Findings) {
+    if name != "root" && privileges::user(name).is_none() {
+        findings.add(
+            Level::Warning,
+            "user",
+            format!("there is no user {name}: collect stays root"),
+            "install Wazuh, which brings the user wazuh, or set user to one that there is",
+        );
+    }
 }
 
 /// Whether there is anything to look at.
@@ -66,7 +79,8 @@ fn check_folder(config: &Config, state: &StateFolder, findings: &mut Findings) -
             false
         }
         Ok(metadata) => {
-            let owner = privileges::user(&config.global.user).map_or(0, |user| user.uid.as_raw());
+            let user = privileges::user(&config.global.user);
+            let (owner, name) = user.map_or((0, "root".into()), |user| (user.uid.as_raw(), user.name));
             if metadata.mode() & 0o077 != 0 || ![owner, 0].contains(&metadata.uid()) {
                 findings.add(
                     Level::Warning,
@@ -77,7 +91,7 @@ fn check_folder(config: &Config, state: &StateFolder, findings: &mut Findings) -
                         metadata.uid(),
                         metadata.mode() & 0o7777
                     ),
-                    format!("chown -R {} {}; chmod 700 {}", config.global.user, path.display(), path.display()),
+                    format!("chown -R {name} {}; chmod 700 {}", path.display(), path.display()),
                 );
             }
             if let Err(error) = fs::read_dir(path) {

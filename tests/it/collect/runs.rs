@@ -205,3 +205,33 @@ fn bursts_are_counted_across_runs_and_put_back_with_a_page_that_is_thrown_away()
     assert_eq!(marked, [7, 15]);
     assert_eq!(site.state_files("bursts-").len(), 1);
 }
+
+#[test]
+fn a_source_that_has_worked_and_is_not_filled_in_any_more_is_an_error() {
+    let site = Site::new();
+    let config = fs::read_to_string(site.place.config()).unwrap();
+    let empty = config.replace("config_id = 14227", "config_id =");
+    assert_ne!(empty, config);
+    // One that has never worked is not configured yet.
+    fs::write(site.place.config(), &empty).unwrap();
+    assert!(!site.collect().expect(0).text().contains("config_error"));
+    fs::write(site.place.config(), &config).unwrap();
+    site.collect().expect(0);
+    fs::write(site.place.config(), &empty).unwrap();
+    let told = site.collect().expect(3).text();
+    assert!(told.contains("\"config_error\"") && told.contains("is not filled in any more"), "{told}");
+    assert!(!site.collect().expect(3).text().contains("config_error"));
+    fs::write(site.place.config(), &config).unwrap();
+    let told = site.collect().expect(0).text();
+    assert!(told.contains("\"recovered\""), "{told}");
+}
+
+#[test]
+fn status_says_whether_it_has_not_run_or_not_succeeded() {
+    let site = Site::new();
+    let says = |text: &str| site.place.run(&["status"]).expect(1).text().contains(text);
+    assert!(says("collect has not run for it yet"));
+    site.akamai.fail([Fault::Status(403, None)]);
+    site.collect().expect(4);
+    assert!(says("it has not succeeded yet") && !says("has not run"));
+}

@@ -244,7 +244,8 @@ fn the_original_integration_is_taken_over_and_given_back() {
         assert_eq!(fs::metadata(&config).unwrap().mode() & 0o777, 0o600);
         assert!(fs::read_to_string(root.home("etc/rules/akamai.xml")).unwrap().contains("100191"));
         assert!(root.run(&["install"]).expect(0).text().contains("nothing to do"));
-        root.run(&["uninstall"]).expect(0);
+        let said = root.run(&["uninstall"]).expect(0).text();
+        assert!(said.contains("are removed") && said.contains("\nstate and log are left where they are\n"), "{said}");
         assert_eq!(root.tree(), before, "{rules}");
     }
 }
@@ -323,8 +324,15 @@ fn quietly_it_says_in_one_line_what_was_done_and_what_is_left_to_do() {
     let line = |args: &[&str], environment: &[(&str, &str)]| root.run_with(args, environment).expect(0).text();
     let shown = line(&["--quiet", "install"], &[("WAZUH_AKAMAI_NO_RESTART", "1")]);
     assert!(shown.starts_with("wazuh-akamai: set up in Wazuh v4.14.9 manager in "), "{shown}");
-    let left = "akamai_config.ini or run wazuh-akamai configure, then wazuh-control restart, then wazuh-akamai check\n";
+    let left = "left to do: wazuh-akamai configure, then wazuh-control restart, then wazuh-akamai check\n";
     assert!(shown.ends_with(left) && shown.lines().count() == 1, "{shown}");
+    // No file is named that is not there.
+    assert!(root.run(&["install"]).expect(0).text().contains("run wazuh-akamai configure, which makes "));
+    let config = root.path("etc/wazuh-akamai/akamai_config.ini");
+    fs::write(&config, wazuh_akamai::config::TEMPLATE).unwrap();
+    let left =
+        format!("left to do: fill in {} or run wazuh-akamai configure, then wazuh-akamai check\n", config.display());
+    assert!(line(&["-q", "install"], &[]).ends_with(&left));
     fs::write(root.home("etc/rules/akamai.xml"), "<!-- mine -->").unwrap();
     assert!(line(&["-q", "install"], &[]).contains("set up, but not everything is as it should be"));
     assert!(line(&["-q", "uninstall"], &[]).starts_with("wazuh-akamai: taken out of Wazuh v4.14.9"));
