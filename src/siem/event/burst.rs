@@ -6,30 +6,33 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 
 use super::classify::{AttackGroup, Category, Verdict};
 
-/// Counters kept: one for each kind of burst and each source or host that had events lately.
-const COUNTERS_MAX: usize = 50_000;
+/// Sources and hosts with counters, each of which had events lately.
+const KEYS_MAX: usize = 50_000;
 
-/// Memory of all counters, in bytes, as far as they can be reckoned.
+/// Memory of all counters, in bytes, as far as it can be reckoned.
 const COUNTERS_BYTES_MAX: usize = 8 << 20;
 
-/// Memory of one mark at most, in bytes: a list may have room for twice as many as it holds.
-const MARK_BYTES: usize = 2 * size_of::<Mark>();
-
-/// The longest window of a burst, in milliseconds: a counter without an event for so long has expired.
+/// The longest window of a burst, in milliseconds: what is older has expired.
 const WINDOW_MS_MAX: i64 = 300_000;
 
-/// A step back in event time, in milliseconds, that no delay explains: all counters start anew. One event with a time far
-/// ahead must not make all that follow count as late.
-const STEP_BACK_MS_MAX: i64 = 3_600_000;
+/// The latest events by whose median the time is told: fewer than half of them may have a wrong one.
+const RECENT: usize = 15;
 
-/// The share of the counters that goes when there are too many, the least recent first: one in so many.
+/// Marks of one kind beyond those that complete a burst: what is far ahead of the others must not take their room.
+const SPARE_MARKS: usize = 2;
+
+/// Marks of one source or host, of all kinds, in a saved state.
+const MARKS_MAX: usize = 128;
+
+/// The share of the keys that goes when there are too many, the least recent first: one in so many.
 const EVICTED_SHARE: usize = 10;
 
 /// What begins a saved state: a name and a version.
-const MAGIC: &[u8; 8] = b"bursts\0\x01";
+const MAGIC: &[u8; 8] = b"bursts\0\x02";
 
 /// A kind of burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +79,7 @@ pub(super) struct Counted<'a> {
     /// When it happened, in Unix milliseconds.
     pub(super) time_ms: i64,
     /// Address of the client, if there is a valid one.
-    pub(super) source: Option<&'a str>,
+    pub(super) source: Option<IpAddr>,
     /// Host that was asked for, in lower case; may be empty.
     pub(super) host: &'a [u8],
     pub(super) verdict: Verdict,
@@ -88,10 +91,12 @@ pub(super) struct Counted<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bursts {
     counters: HashMap<u64, Counter, BuildHasherDefault<AsItIs>>,
-    /// The latest event of all.
-    newest_ms: i64,
-    /// Marks in all counters.
-    marks: usize,
+    /// The times of the latest events, at most [`RECENT`].
+    recent_ms: Vec<i64>,
+    /// The time: the greatest median of the latest events. It steps back only when everything starts anew.
+    now_ms: i64,
+    /// Memory of the marks in all counters.
+    marks_bytes: usize,
 }
 
 /// Keys are hashes already.
@@ -112,7 +117,7 @@ impl Hasher for AsItIs {
     }
 }
 
-/// The latest events of one kind from one source or on one host.
+/// The latest events of one source or on one host, and which bursts they have completed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counter {
     latest_ms: i64,
@@ -124,7 +129,11 @@ struct Mark {
     time_ms: i64,
     /// What tells two apart where different values count.
     value: u32,
+    /// The number of a [`Burst`]; with [`COMPLETED`] it says when that was marked last.
+    kind: u8,
 }
+
+const COMPLETED: u8 = 0x80;
 
 impl Bursts {
     /// Counts an event; appends the words of the bursts that it completes, joined by blanks.
@@ -133,45 +142,46 @@ impl Bursts {
         if !blocked && event.verdict != Verdict::Detected {
             return;
         }
-        if self.newest_ms.saturating_sub(event.time_ms) > STEP_BACK_MS_MAX {
-            *self = Self { newest_ms: event.time_ms, ..Self::default() };
-        }
-        self.newest_ms = self.newest_ms.max(event.time_ms);
-        if event.time_ms <= self.newest_ms - WINDOW_MS_MAX {
+        self.tell_time(event.time_ms);
+        if event.time_ms <= self.expired_ms() {
             return;
         }
-        let source = event.source.map(|source| hash(&source));
+        let source = event.source.map(|source| hash(&network(source)));
         let host = Some(event.host).filter(|host| !host.is_empty()).map(|host| hash(&host));
         for rule in &RULES {
-            let Some((subject, value)) = takes_part(rule.burst, event, source, host) else { continue };
-            if self.add(rule, subject, value, event.time_ms) {
+            let Some((key, value)) = takes_part(rule.burst, event, source, host) else { continue };
+            if self.add(rule, key, value, event.time_ms) {
                 if !words.is_empty() {
                     words.push(' ');
                 }
                 words.push_str(rule.word);
             }
         }
-        if self.counters.len() > COUNTERS_MAX || self.bytes() > COUNTERS_BYTES_MAX {
+        if self.counters.len() > KEYS_MAX || self.bytes() > COUNTERS_BYTES_MAX {
             self.evict();
         }
     }
 
     /// The state as bytes, without what has expired.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let expired_ms = self.expired_ms();
         let mut live: Vec<(&u64, &Counter)> =
-            self.counters.iter().filter(|(_, counter)| !self.has_expired(counter)).collect();
+            self.counters.iter().filter(|(_, counter)| counter.latest_ms > expired_ms).collect();
         live.sort_unstable_by_key(|(key, _)| **key);
-        let mut bytes = Vec::with_capacity(32 + live.len() * 48);
+        let mut bytes = Vec::with_capacity(256 + live.len() * 64);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&self.newest_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.now_ms.to_le_bytes());
+        bytes.extend_from_slice(&(self.recent_ms.len() as u64).to_le_bytes());
+        self.recent_ms.iter().for_each(|time_ms| bytes.extend_from_slice(&time_ms.to_le_bytes()));
         bytes.extend_from_slice(&(live.len() as u64).to_le_bytes());
         for (key, counter) in live {
+            let marks = counter.marks.iter().filter(|mark| mark.time_ms > expired_ms);
             bytes.extend_from_slice(&key.to_le_bytes());
-            bytes.extend_from_slice(&counter.latest_ms.to_le_bytes());
-            bytes.extend_from_slice(&(counter.marks.len() as u64).to_le_bytes());
-            for mark in &counter.marks {
+            bytes.extend_from_slice(&(marks.clone().count() as u64).to_le_bytes());
+            for mark in marks {
                 bytes.extend_from_slice(&mark.time_ms.to_le_bytes());
                 bytes.extend_from_slice(&mark.value.to_le_bytes());
+                bytes.push(mark.kind);
             }
         }
         bytes
@@ -180,66 +190,76 @@ impl Bursts {
     /// A state that [`Self::to_bytes`] gave; none for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
-        let mut bursts = Self { newest_ms: i64::from_le_bytes(*take(&mut rest)?), ..Self::default() };
-        let counters = u64::from_le_bytes(*take(&mut rest)?);
-        for _ in 0..counters {
+        let mut bursts = Self { now_ms: i64::from_le_bytes(*take(&mut rest)?), ..Self::default() };
+        for _ in 0..count(&mut rest, RECENT)? {
+            bursts.recent_ms.push(i64::from_le_bytes(*take(&mut rest)?));
+        }
+        for _ in 0..count(&mut rest, KEYS_MAX)? {
             let key = u64::from_le_bytes(*take(&mut rest)?);
-            let latest_ms = i64::from_le_bytes(*take(&mut rest)?);
-            let count = usize::try_from(u64::from_le_bytes(*take(&mut rest)?)).ok().filter(|count| *count < 16)?;
-            let mut marks = Vec::with_capacity(count);
-            for _ in 0..count {
+            let mut counter = Counter { latest_ms: i64::MIN, marks: Vec::new() };
+            for _ in 0..count(&mut rest, MARKS_MAX)? {
                 let time_ms = i64::from_le_bytes(*take(&mut rest)?);
-                marks.push(Mark { time_ms, value: u32::from_le_bytes(*take(&mut rest)?) });
+                let value = u32::from_le_bytes(*take(&mut rest)?);
+                let [kind] = *take(&mut rest)?;
+                counter.marks.push(Mark { time_ms, value, kind });
+                counter.latest_ms = counter.latest_ms.max(time_ms);
             }
-            bursts.marks += marks.len();
-            bursts.counters.insert(key, Counter { latest_ms, marks });
+            bursts.marks_bytes += counter.bytes();
+            bursts.counters.insert(key, counter);
         }
         rest.is_empty().then_some(bursts)
     }
 
-    /// Whether this completes the burst.
-    #[inline]
-    fn add(&mut self, rule: &Rule, subject: u64, value: u32, time_ms: i64) -> bool {
-        // An odd factor keeps different kinds for the same subject apart, and different subjects different.
-        let key = subject.wrapping_mul(2 * rule.burst as u64 + 3).rotate_left(29);
-        let counter = self.counters.entry(key).or_default();
-        let before = counter.marks.len();
-        if counter.marks.is_empty() && counter.latest_ms == 0 {
-            counter.latest_ms = time_ms;
+    /// One event far off the others moves the median hardly at all. Where most of the latest are far behind, it was the time
+    /// that was wrong: everything starts anew.
+    fn tell_time(&mut self, time_ms: i64) {
+        if self.recent_ms.len() == RECENT {
+            self.recent_ms.remove(0);
         }
-        // What has expired does not count, whether it has been cleared away already or not.
-        let begin = (counter.latest_ms.max(time_ms) - rule.window_ms).max(self.newest_ms - WINDOW_MS_MAX);
-        if time_ms <= begin {
-            return false;
+        self.recent_ms.push(time_ms);
+        let mut sorted = [i64::MAX; RECENT];
+        sorted[..self.recent_ms.len()].copy_from_slice(&self.recent_ms);
+        sorted.sort_unstable();
+        if self.recent_ms.len() < 3 {
+            // Of one or two nobody knows which is wrong.
+            self.now_ms = sorted[0];
+            return;
         }
+        let median_ms = sorted[(self.recent_ms.len() - 1) / 2];
+        if median_ms < self.now_ms.saturating_sub(WINDOW_MS_MAX) {
+            let recent_ms = std::mem::take(&mut self.recent_ms);
+            *self = Self { recent_ms, now_ms: median_ms, ..Self::default() };
+        }
+        self.now_ms = self.now_ms.max(median_ms);
+    }
+
+    /// What is not younger does not count, whether it has been cleared away already or not.
+    fn expired_ms(&self) -> i64 {
+        self.now_ms.saturating_sub(WINDOW_MS_MAX)
+    }
+
+    /// Whether this completes the burst, for the first time within its window.
+    fn add(&mut self, rule: &Rule, key: u64, value: u32, time_ms: i64) -> bool {
+        let expired_ms = self.expired_ms();
+        let counter = self.counters.entry(key).or_insert_with(|| Counter { latest_ms: i64::MIN, marks: Vec::new() });
+        let before = counter.bytes();
         counter.latest_ms = counter.latest_ms.max(time_ms);
-        counter.marks.retain(|mark| mark.time_ms > begin);
-        match counter.marks.iter_mut().find(|mark| rule.distinct && mark.value == value) {
-            Some(known) => known.time_ms = known.time_ms.max(time_ms),
-            None => counter.marks.push(Mark { time_ms, value }),
-        }
-        let complete = counter.marks.len() >= rule.needed;
-        if complete {
-            counter.marks.clear();
-        }
-        self.marks = self.marks - before + counter.marks.len();
+        counter.marks.retain(|mark| mark.time_ms > expired_ms);
+        let complete = counter.add(rule, value, time_ms);
+        self.marks_bytes = self.marks_bytes - before + counter.bytes();
         complete
     }
 
-    fn has_expired(&self, counter: &Counter) -> bool {
-        counter.latest_ms <= self.newest_ms - WINDOW_MS_MAX
-    }
-
     fn bytes(&self) -> usize {
-        self.counters.len() * (size_of::<(u64, Counter)>() + size_of::<u64>()) + self.marks * MARK_BYTES
+        self.counters.len() * (size_of::<(u64, Counter)>() + size_of::<u64>()) + self.marks_bytes
     }
 
     /// Expired counters go; if there are still too many, the least recent ones.
     fn evict(&mut self) {
-        let oldest = self.newest_ms - WINDOW_MS_MAX;
-        self.counters.retain(|_, counter| counter.latest_ms > oldest);
+        let expired_ms = self.expired_ms();
+        self.counters.retain(|_, counter| counter.latest_ms > expired_ms);
         self.reckon();
-        while self.counters.len() > COUNTERS_MAX || self.bytes() > COUNTERS_BYTES_MAX {
+        while self.counters.len() > KEYS_MAX || self.bytes() > COUNTERS_BYTES_MAX {
             let mut order: Vec<(i64, u64)> =
                 self.counters.iter().map(|(key, counter)| (counter.latest_ms, *key)).collect();
             let (evicted, _, _) = order.select_nth_unstable(self.counters.len() / EVICTED_SHARE);
@@ -251,8 +271,62 @@ impl Bursts {
     }
 
     fn reckon(&mut self) {
-        self.marks = self.counters.values().map(|counter| counter.marks.len()).sum();
+        self.marks_bytes = self.counters.values().map(Counter::bytes).sum();
     }
+}
+
+impl Counter {
+    /// Memory of the marks.
+    fn bytes(&self) -> usize {
+        self.marks.capacity() * size_of::<Mark>()
+    }
+
+    fn add(&mut self, rule: &Rule, value: u32, time_ms: i64) -> bool {
+        let kind = rule.burst as u8;
+        let near = |mark: &Mark| mark.time_ms.abs_diff(time_ms) < rule.window_ms.unsigned_abs();
+        let known = |mark: &&mut Mark| mark.kind == kind && rule.distinct && mark.value == value && near(mark);
+        match self.marks.iter_mut().find(known) {
+            Some(known) => known.time_ms = known.time_ms.max(time_ms),
+            None => self.push(Mark { time_ms, value, kind }, rule.needed + SPARE_MARKS),
+        }
+        let completed = kind | COMPLETED;
+        if self.marks.iter().any(|mark| mark.kind == completed && near(mark)) || !self.is_complete(rule, time_ms) {
+            return false;
+        }
+        self.push(Mark { time_ms, value: 0, kind: completed }, SPARE_MARKS);
+        true
+    }
+
+    /// Adds a mark; no more than `marks_max` of its kind are kept, the latest.
+    fn push(&mut self, mark: Mark, marks_max: usize) {
+        self.marks.push(mark);
+        let of_kind = || self.marks.iter().enumerate().filter(|(_, other)| other.kind == mark.kind);
+        if of_kind().count() > marks_max
+            && let Some((oldest, _)) = of_kind().min_by_key(|(_, other)| other.time_ms)
+        {
+            self.marks.remove(oldest);
+        }
+    }
+
+    /// Whether enough marks lie within one window with that of `time_ms`.
+    fn is_complete(&self, rule: &Rule, time_ms: i64) -> bool {
+        let times = || self.marks.iter().filter(|mark| mark.kind == rule.burst as u8).map(|mark| mark.time_ms);
+        let within = |begin: i64| move |time: &i64| (begin..begin + rule.window_ms).contains(time);
+        times().count() >= rule.needed
+            && times()
+                .filter(|begin| within(*begin)(&time_ms))
+                .any(|begin| times().filter(within(begin)).count() >= rule.needed)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 that an IPv6 one is of.
+fn network(address: IpAddr) -> [u8; 8] {
+    let mut network = [0; 8];
+    match address.to_canonical() {
+        IpAddr::V4(address) => network[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => network.copy_from_slice(&address.octets()[..8]),
+    }
+    network
 }
 
 /// The source or host for which an event counts towards a burst, and the value it counts with.
@@ -291,6 +365,11 @@ fn short(hash: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
+/// A number of things, of which there are `max` at most.
+fn count(rest: &mut &[u8], max: usize) -> Option<usize> {
+    usize::try_from(u64::from_le_bytes(*take(rest)?)).ok().filter(|count| *count <= max)
+}
+
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (taken, left) = rest.split_first_chunk()?;
     *rest = left;
@@ -299,163 +378,4 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn event(time_s: i64, source: &str, category: Category, verdict: Verdict) -> Counted<'_> {
-        let host = b"www.example.com";
-        Counted { time_ms: time_s * 1_000, source: Some(source), host, verdict, category, group: None }
-    }
-
-    fn counted(bursts: &mut Bursts, event: &Counted<'_>) -> String {
-        let mut words = String::new();
-        bursts.count(event, &mut words);
-        words
-    }
-
-    #[test]
-    fn the_eighth_blocked_event_within_five_minutes_completes_a_burst_and_it_starts_anew() {
-        let mut bursts = Bursts::default();
-        let marks: Vec<i64> = (0..20)
-            .filter(|time| {
-                let words =
-                    counted(&mut bursts, &event(1_000 + time * 10, "192.0.2.1", Category::Other, Verdict::Mitigated));
-                words == "source_blocked"
-            })
-            .collect();
-        assert_eq!(marks, [7, 15]);
-        let slow = (0..50).filter(|time| {
-            let event = event(10_000 + time * 50, "192.0.2.2", Category::Other, Verdict::Mitigated);
-            !counted(&mut bursts, &event).is_empty()
-        });
-        assert_eq!(slow.count(), 0);
-    }
-
-    #[test]
-    fn every_kind_is_completed_by_what_it_counts() {
-        use AttackGroup::{Lfi, Protocol, Sqli, Wat, Xss};
-        let sources: Vec<String> = (0..10).map(|number| format!("192.0.2.{number}")).collect();
-        let base = |time, category, verdict| event(time, "192.0.2.1", category, verdict);
-        for (word, events) in [
-            (
-                "source_flagged_high",
-                (0..8)
-                    .map(|time| Counted { group: Some(Sqli), ..base(time, Category::Waf, Verdict::Detected) })
-                    .collect::<Vec<_>>(),
-            ),
-            ("source_flagged_high", (0..8).map(|time| base(time, Category::Malware, Verdict::Detected)).collect()),
-            (
-                "source_flagged_low",
-                (0..8)
-                    .map(|time| Counted { group: Some(Xss), ..base(time, Category::Waf, Verdict::Detected) })
-                    .collect(),
-            ),
-            (
-                "source_scanner",
-                [Sqli, Sqli, Lfi, Wat, Protocol]
-                    .iter()
-                    .map(|group| Counted { group: Some(*group), ..base(5, Category::Waf, Verdict::Mitigated) })
-                    .collect(),
-            ),
-            (
-                "host_distributed",
-                sources.iter().map(|source| event(5, source, Category::Waf, Verdict::Mitigated)).collect(),
-            ),
-            ("host_dos", (0..10).map(|time| base(time, Category::Rate, Verdict::Mitigated)).collect()),
-            ("source_ato", (0..6).map(|time| base(time, Category::Ato, Verdict::Detected)).collect()),
-        ] {
-            let mut bursts = Bursts::default();
-            let words: Vec<String> = events.iter().map(|event| counted(&mut bursts, event)).collect();
-            assert!(words[..words.len() - 1].iter().all(String::is_empty), "{words:?}");
-            assert_eq!(words.last().unwrap(), word);
-        }
-    }
-
-    #[test]
-    fn allowed_events_and_those_without_source_or_host_do_not_count() {
-        let mut bursts = Bursts::default();
-        for verdict in [Verdict::Allowed, Verdict::Other] {
-            for time in 0..20 {
-                assert_eq!(counted(&mut bursts, &event(time, "192.0.2.1", Category::Waf, verdict)), "");
-            }
-        }
-        let nobody = Counted { source: None, host: b"", ..event(1, "", Category::Waf, Verdict::Mitigated) };
-        for _ in 0..20 {
-            assert_eq!(counted(&mut bursts, &nobody), "");
-        }
-        assert!(bursts.counters.is_empty());
-    }
-
-    #[test]
-    fn one_wrong_time_does_not_stop_the_counting() {
-        let mut bursts = Bursts::default();
-        let at = |time| event(time, "192.0.2.1", Category::Other, Verdict::Mitigated);
-        counted(&mut bursts, &at(1_000 + 20 * 3_600));
-        let marks = (0..8).filter(|time| !counted(&mut bursts, &at(1_000 + time)).is_empty());
-        assert_eq!(marks.collect::<Vec<i64>>(), [7]);
-    }
-
-    #[test]
-    fn late_events_count_while_their_window_is_open() {
-        let mut bursts = Bursts::default();
-        let at = |time| event(time, "192.0.2.1", Category::Other, Verdict::Mitigated);
-        for time in [1_000, 1_290, 1_010, 1_280, 1_020, 1_270, 1_030] {
-            assert_eq!(counted(&mut bursts, &at(time)), "");
-        }
-        // 290 seconds before the latest, and too late to count.
-        assert_eq!(counted(&mut bursts, &at(900)), "");
-        assert_eq!(counted(&mut bursts, &at(1_040)), "source_blocked");
-    }
-
-    #[test]
-    fn a_million_sources_stay_within_the_bound_and_the_latest_are_kept() {
-        let mut bursts = Bursts::default();
-        for number in 0..1_000_000_u32 {
-            let source = std::net::Ipv4Addr::from(number).to_string();
-            let event = Counted {
-                group: Some(AttackGroup::Sqli),
-                ..event(i64::from(number / 10_000), &source, Category::Waf, Verdict::Detected)
-            };
-            counted(&mut bursts, &event);
-            assert!(bursts.counters.len() <= COUNTERS_MAX && bursts.bytes() <= COUNTERS_BYTES_MAX);
-        }
-        let last = std::net::Ipv4Addr::from(999_999).to_string();
-        let again = Counted { group: Some(AttackGroup::Sqli), ..event(100, &last, Category::Waf, Verdict::Detected) };
-        let words: Vec<String> = (0..7).map(|_| counted(&mut bursts, &again)).collect();
-        assert!(words[6].contains("source_flagged_high"), "{words:?}");
-        assert!(bursts.to_bytes().len() < COUNTERS_BYTES_MAX);
-    }
-
-    #[test]
-    fn anything_else_than_a_saved_state_is_none() {
-        let mut bursts = Bursts::default();
-        counted(&mut bursts, &event(1, "192.0.2.1", Category::Waf, Verdict::Mitigated));
-        let bytes = bursts.to_bytes();
-        assert_eq!(Bursts::from_bytes(&bytes), Some(bursts));
-        for length in 0..bytes.len() {
-            assert_eq!(Bursts::from_bytes(&bytes[..length]), None);
-        }
-        assert_eq!(Bursts::from_bytes(&[&bytes[..], b"x"].concat()), None);
-    }
-
-    proptest! {
-        #[test]
-        fn cuts_make_no_difference(events in proptest::collection::vec((0..400_i64, 0..3_u8, 0..13_usize, any::<bool>()), 0..300), cuts in proptest::collection::vec(0..300_usize, 0..10)) {
-            use Category::{Ato, Bot, Custom, Malware, Other, Rate, Waf};
-            let categories = [Waf, Custom, Malware, Ato, Rate, Other, Bot];
-            let (mut whole, mut cut) = (Bursts::default(), Bursts::default());
-            for (number, (time, source, kind, blocked)) in events.into_iter().enumerate() {
-                let source = format!("192.0.2.{source}");
-                let verdict = if blocked { Verdict::Mitigated } else { Verdict::Detected };
-                let groups = [AttackGroup::Sqli, AttackGroup::Xss, AttackGroup::Wat, AttackGroup::Lfi, AttackGroup::Policy];
-                let group = groups.get(kind % 7).copied().filter(|_| kind < 5);
-                let event = Counted { group, ..event(time, &source, categories[kind % 7], verdict) };
-                if cuts.contains(&number) {
-                    cut = Bursts::from_bytes(&cut.to_bytes()).unwrap();
-                }
-                prop_assert_eq!(counted(&mut whole, &event), counted(&mut cut, &event), "event {}", number);
-            }
-        }
-    }
-}
+mod tests;

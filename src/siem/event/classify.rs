@@ -183,6 +183,7 @@ const ACTIONS: &[(Action, Verdict)] = &[
     (Action::Is("none"), Verdict::Detected),
     (Action::Is("allow"), Verdict::Allowed),
     (Action::Is("ignore"), Verdict::Allowed),
+    (Action::Is("skip"), Verdict::Allowed),
     (Action::Holds("deny"), Verdict::Mitigated),
     (Action::Starts("denied"), Verdict::Mitigated),
     (Action::Is("all_custom"), Verdict::Mitigated),
@@ -191,7 +192,11 @@ const ACTIONS: &[(Action, Verdict)] = &[
     (Action::Starts("slow"), Verdict::Mitigated),
     (Action::Starts("delay"), Verdict::Mitigated),
     (Action::Holds("challenge"), Verdict::Mitigated),
+    (Action::Holds("captcha"), Verdict::Mitigated),
     (Action::Starts("serve_alternate"), Verdict::Mitigated),
+    (Action::Starts("serve alternate"), Verdict::Mitigated),
+    // What acts under conditions that the customer has set; that none held is `monitor` or `skip`.
+    (Action::Starts("conditional_action"), Verdict::Mitigated),
     (Action::Starts("drop"), Verdict::Mitigated),
     (Action::Starts("block"), Verdict::Mitigated),
     (Action::Starts("reject"), Verdict::Mitigated),
@@ -287,6 +292,9 @@ const TAG_SEGMENTS: &[(&str, Category, Option<AttackGroup>)] = &[
     ("AIFW", Ai, None),
     ("RATE", Rate, None),
     ("DDOS", Rate, None),
+    // Behavioral DDoS Engine.
+    ("BEHAVIORAL_DDOS", Rate, None),
+    ("BDE", Rate, None),
     ("URLPROTECTION", Rate, None),
     ("URL_PROTECTION", Rate, None),
     ("SLOWPOST", SlowPost, None),
@@ -296,6 +304,7 @@ const TAG_SEGMENTS: &[(&str, Category, Option<AttackGroup>)] = &[
     ("IPGEO", IpGeo, None),
     ("IP_GEO", IpGeo, None),
     ("GEO", IpGeo, None),
+    ("EDGESCAPE", IpGeo, None),
     ("BOT", Bot, None),
     ("CUSTOM", Custom, None),
     ("WAF", Waf, None),
@@ -313,6 +322,11 @@ mod tests {
             ("tarpit", Verdict::Mitigated),
             ("challenge_12", Verdict::Mitigated),
             ("serve_alternate_7", Verdict::Mitigated),
+            ("serve alternate", Verdict::Mitigated),
+            ("google_recaptcha", Verdict::Mitigated),
+            ("captcha", Verdict::Mitigated),
+            ("conditional_action_4711", Verdict::Mitigated),
+            ("skip", Verdict::Allowed),
             ("alert", Verdict::Detected),
             ("monitor", Verdict::Detected),
             ("", Verdict::Detected),
@@ -322,6 +336,28 @@ mod tests {
             ("alerting", Verdict::Other),
         ] {
             assert_eq!(Verdict::of(action.as_bytes()), verdict, "{action}");
+        }
+    }
+
+    #[test]
+    fn every_protection_has_a_category() {
+        for (protection, category) in [
+            ("ipgeo", IpGeo),
+            ("rate", Rate),
+            ("urlProtection", Rate),
+            ("slowpost", SlowPost),
+            ("customrules", Custom),
+            ("waf", Waf),
+            ("apirequestconstraints", Api),
+            ("clientrep", Reputation),
+            ("malwareprotection", Malware),
+            ("botmanagement", Bot),
+            ("aprProtection", Ato),
+            ("aifirewallprotection", Ai),
+            ("bde", Rate),
+        ] {
+            let rule = Rule { id: b"x", tag: protection.as_bytes(), action: b"" };
+            assert_eq!(classify_rule(rule), Some((category, None)), "{protection}");
         }
     }
 
@@ -347,6 +383,9 @@ mod tests {
             ("REP-1", "REPUTATION", Some((Reputation, None))),
             ("PB", "AKAMAI/WAF/PENALTYBOX", Some((PenaltyBox, None))),
             ("USER-RISK-1", "", Some((Ato, None))),
+            ("x", "AKAMAI/EDGESCAPE_ANONYMOUS_PROXY_v1", Some((IpGeo, None))),
+            ("x", "bde", Some((Rate, None))),
+            ("x", "AKAMAI/WAF/BEHAVIORAL_DDOS", Some((Rate, None))),
             ("x", "y", None),
         ] {
             assert_eq!(

@@ -34,6 +34,8 @@ mod unparsed;
 pub use self::burst::Bursts;
 pub use self::line_hash::EventId;
 
+use std::net::IpAddr;
+
 use self::burst::Counted;
 use self::classify::Category;
 use self::emit::{Emit, EmitMemory, Key};
@@ -159,7 +161,7 @@ impl EventDecoder {
         let mut emit = Emit::open_line(out, secrets, emit);
         let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, text).bytes);
         let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
-        write_top_level(&mut emit, &members, action, time_ms, address, (calendar, url), text);
+        write_top_level(&mut emit, &members, action, time_ms, address.map(|(_, text)| text), (calendar, url), text);
         let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent, hash: &mut *hash };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
@@ -185,7 +187,7 @@ impl EventDecoder {
         let host = members.text(KnownField::HOST, text).bytes.to_ascii_lowercase();
         // One without a time cannot be counted.
         if let (Some(bursts), Some(time_ms)) = (bursts, time_ms) {
-            count_burst(bursts, &meaning, time_ms, address, &host, &mut emit);
+            count_burst(bursts, &meaning, time_ms, address.map(|(address, _)| address), &host, &mut emit);
         }
         if !host.is_empty() {
             emit.own("host", host.as_slice());
@@ -282,7 +284,7 @@ fn count_burst(
     bursts: &mut Bursts,
     meaning: &Meaning,
     time_ms: i64,
-    source: Option<&str>,
+    source: Option<IpAddr>,
     host: &[u8],
     emit: &mut Emit<'_>,
 ) {

@@ -11,10 +11,10 @@ pub(super) const URL_BYTES_MAX: usize = 8_192;
 /// The last time that RFC 3339 can write, in Unix milliseconds.
 const TIME_MS_MAX: i64 = 253_402_300_799_999;
 
-/// The address if it is one, of either version.
-pub(super) fn source_ip(client_ip: &[u8]) -> Option<&str> {
+/// The address if it is one, of either version, and how it is spelled.
+pub(super) fn source_ip(client_ip: &[u8]) -> Option<(IpAddr, &str)> {
     let text = std::str::from_utf8(client_ip).ok()?.trim();
-    text.parse::<IpAddr>().ok().map(|_| text)
+    text.parse().ok().map(|address| (address, text))
 }
 
 /// Milliseconds of a day.
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn only_addresses_become_srcip() {
         for good in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
-            assert_eq!(source_ip(good.as_bytes()), Some(good));
+            assert_eq!(source_ip(good.as_bytes()).map(|(_, text)| text), Some(good));
         }
         for bad in ["", "192.0.2.256", "192.0.2.1:80", "fe80::1%eth0", "x", "192.0.2.1, 192.0.2.2"] {
             assert_eq!(source_ip(bad.as_bytes()), None, "{bad}");
