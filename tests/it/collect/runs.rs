@@ -202,7 +202,8 @@ fn bursts_are_counted_across_runs_and_put_back_with_a_page_that_is_thrown_away()
         let events = site.collect().expect(0).events();
         marked.extend(numbers_that_complete_a_burst(&events));
     }
-    assert_eq!(marked, [7, 15]);
+    // Once a window, whichever run it was marked in.
+    assert_eq!(marked, [7]);
     assert_eq!(site.state_files("bursts-").len(), 1);
 }
 
