@@ -73,14 +73,14 @@ pub fn put_in_place(file: &File, written: &Path, path: &Path) -> Result<(), File
     sync_folder(path)
 }
 
-/// Creates an empty private file, or empties the one there is. Links are not followed.
+/// Creates an empty private file, or empties the one there is. Links are not followed, nor is a pipe waited for.
 ///
 /// # Errors
 /// When it cannot be created.
 pub fn create(path: &Path) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(PRIVATE_MODE).custom_flags(no_follow());
-    options.open(path).map_err(FileError::of("create", path))
+    options.write(true).create(true).truncate(true).mode(PRIVATE_MODE).custom_flags(no_waiting());
+    regular(options.open(path).map_err(FileError::of("create", path))?, path)
 }
 
 /// Adds bytes to a file that only people read, as long as it has no more than `bytes_max`.
@@ -88,9 +88,7 @@ pub fn create(path: &Path) -> Result<File, FileError> {
 /// # Errors
 /// The operation that failed.
 pub fn append(path: &Path, bytes: &[u8], bytes_max: u64) -> Result<(), FileError> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(PRIVATE_MODE).custom_flags(no_follow());
-    let mut file = options.open(path).map_err(FileError::of("open", path))?;
+    let mut file = open_to_add(path)?;
     let length = file.metadata().map_err(FileError::of("look at", path))?.len();
     if length.saturating_add(bytes.len() as u64) > bytes_max {
         return Ok(());
@@ -98,19 +96,23 @@ pub fn append(path: &Path, bytes: &[u8], bytes_max: u64) -> Result<(), FileError
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(FileError::of("write", path))
 }
 
+/// Opens a private file, which need not exist, to write at its end.
+///
+/// # Errors
+/// When it cannot be opened, or is no regular file.
+pub fn open_to_add(path: &Path) -> Result<File, FileError> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(PRIVATE_MODE).custom_flags(no_waiting());
+    regular(options.open(path).map_err(FileError::of("open", path))?, path)
+}
+
 /// Opens a file to read it; never a link, nor anything that is no regular file: a pipe would make its reader wait for ever.
 ///
 /// # Errors
 /// When it cannot be opened, or is something else.
 pub fn open_regular(path: &Path) -> Result<File, FileError> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = opened.map_err(FileError::of("open", path))?;
-    let metadata = file.metadata().map_err(FileError::of("look at", path))?;
-    if metadata.is_file() {
-        return Ok(file);
-    }
-    Err(FileError::of("open", path)(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")))
+    let opened = OpenOptions::new().read(true).custom_flags(no_waiting()).open(path);
+    regular(opened.map_err(FileError::of("open", path))?, path)
 }
 
 /// Removes a file; one that is gone already is no error.
@@ -127,6 +129,20 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 /// The flag that refuses symbolic links.
 pub fn no_follow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+/// The same, and the one that waits for nobody at the other end of a pipe.
+fn no_waiting() -> i32 {
+    no_follow() | rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
+}
+
+/// The file, if it is a regular one.
+fn regular(file: File, path: &Path) -> Result<File, FileError> {
+    let metadata = file.metadata().map_err(FileError::of("look at", path))?;
+    if metadata.is_file() {
+        return Ok(file);
+    }
+    Err(FileError::of("use", path)(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")))
 }
 
 fn sync_folder(of: &Path) -> Result<(), FileError> {

@@ -24,9 +24,9 @@ pub fn user(name: &str) -> Option<User> {
     User::from_name(name).ok().flatten().filter(|user| !user.uid.is_root())
 }
 
-/// Makes sure that the state folder exists, private, and that it and its files belong to `owner` (none: to whom they do).
-/// Files are given away only while the folder is root's own: later they may have been put there by its owner, to be given
-/// away. And only regular files with one name.
+/// Makes sure that the state folder exists, private, and that it and its files belong to `owner` (none: to whom they do):
+/// whoever had them before, since Wazuh may have been installed anew, or `user` have been another. Only regular files with one
+/// name are given away: what has another name elsewhere may be root's own.
 ///
 /// # Errors
 /// The file operation that failed; a link where the folder should be.
@@ -38,9 +38,7 @@ pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError
     let (uid, gid) = ids(owner);
     let failed = |operation| move |error: rustix::io::Errno| FileError::of(operation, path)(error.into());
     fchmod(&folder, Mode::from_raw_mode(FOLDER_MODE)).map_err(failed("change the mode of"))?;
-    let is_roots = folder.metadata().map_err(FileError::of("look at", path))?.uid() == 0;
-    let entries = if is_roots { Some(fs::read_dir(path).map_err(FileError::of("list", path))?) } else { None };
-    for entry in entries.into_iter().flatten() {
+    for entry in fs::read_dir(path).map_err(FileError::of("list", path))? {
         let name = entry.map_err(FileError::of("list", path))?.file_name();
         // Opened as a name only: nothing is read, no pipe is waited for.
         let Ok(file) = openat(&folder, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {

@@ -464,6 +464,9 @@ fn load(run: &Run<'_>, file: &DeliveryFile, analysisd: &Analysisd) -> Result<Loa
         Some(Fate::Waiting) => log::warn!("analysisd has not worked off what the run before handed over"),
         Some(Fate::Arrived) | None => {}
     }
+    if let Err(error) = state.forget_set_aside() {
+        log::warn!("{error}");
+    }
     let mut spool = Spool::recover(state)?;
     // No number comes twice, whichever of the two records is on disk.
     spool.number_beyond(record.last_segment().max(before.last_segment()));

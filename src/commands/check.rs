@@ -1,6 +1,7 @@
 //! `check`: what is wrong, how it was seen, and how to mend it. Never changes anything; says what it could not see.
 
 mod akamai;
+mod kept;
 mod local;
 mod manager;
 

@@ -101,6 +101,7 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
     }
     if let Ok(Loaded::Intact(health)) = HealthFile::of_all(&state).load() {
         problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
+        problems.extend(lost(&health, now));
     }
     let home = Home::find_any(Path::new("/"), Some(wazuh.home())).ok();
     problems.extend(home.and_then(|home| home.wazuh_5_problem()));
@@ -185,9 +186,7 @@ fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64
         }
         Some(_) => {}
     }
-    if let Some((from, to, _)) = health.last_gap.filter(|(_, _, noticed)| now - noticed <= GAP_S_MAX) {
-        problems.push(format!("events {} were lost", span(from, to)));
-    }
+    problems.extend(lost(&health, now));
     Ok(Standing {
         name: entry.name.clone(),
         problems,
@@ -198,6 +197,12 @@ fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64
         last_error: health.last_error,
         states: health.conditions.keys().map(|condition| condition.word()).collect(),
     })
+}
+
+/// The last loss, as long as it is worth a word.
+fn lost(health: &Health, now: i64) -> Option<String> {
+    let (from, to, _) = health.last_gap.filter(|(_, _, noticed)| now - noticed <= GAP_S_MAX)?;
+    Some(format!("events {} were lost", span(from, to)))
 }
 
 fn note_cursor(

@@ -1,12 +1,12 @@
 //! The burst counters of one source, kept beside its cursor: each page that moved the cursor has a file of its own, and the
 //! cursor says which one counts. Losing one loses no event: a burst may go unmarked.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::StateFolder;
-use crate::files::{FileError, remove, replace_file};
+use crate::files::{FileError, open_regular, remove, replace_file};
 use crate::siem::event::Bursts;
 
 /// Bytes of a file; the counters themselves take less.
@@ -29,7 +29,8 @@ impl BurstFiles {
     pub fn load(&self, generation: u64) -> Bursts {
         let path = self.path(generation);
         let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
+        let read = open_regular(&path).map_err(|error| error.source);
+        match read.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
             Ok(_) => Bursts::from_bytes(&bytes).unwrap_or_else(|| {
                 log::warn!("{} is damaged; bursts are counted anew", path.display());
                 Bursts::default()

@@ -30,6 +30,12 @@ const NAME_CHARS_MAX: usize = 32;
 /// Bytes kept in reserve, to be given up when a cursor or record must be saved on a full disk.
 const RESERVE_BYTES: usize = 64 << 10;
 
+/// Copies of damaged files that are kept, all of them together in bytes, and how long in seconds. The latest one is kept whatever
+/// its size.
+const SET_ASIDE_FILES_MAX: usize = 10;
+const SET_ASIDE_BYTES_MAX: u64 = 256 << 20;
+const SET_ASIDE_S_MAX: i64 = 30 * 86_400;
+
 /// The folder.
 #[derive(Clone, Debug)]
 pub struct StateFolder {
@@ -68,6 +74,28 @@ impl StateFolder {
         if !path.exists() && create(&path).is_ok_and(|mut file| file.write_all(&[0; RESERVE_BYTES]).is_err()) {
             let _ = remove(&path);
         }
+    }
+
+    /// Removes copies of damaged files that are too old, or too many.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn forget_set_aside(&self) -> Result<(), FileError> {
+        let time = |name: &String| name.split('-').nth(1).and_then(|time| time.parse().ok()).unwrap_or(0_i64);
+        let mut names = self.names("corrupt-")?;
+        names.sort_by_key(|name| std::cmp::Reverse(time(name)));
+        let mut bytes: u64 = 0;
+        for (at, name) in names.iter().enumerate() {
+            let path = self.path.join(name);
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            bytes = bytes.saturating_add(metadata.len());
+            let is_kept = at == 0 || (at < SET_ASIDE_FILES_MAX && bytes <= SET_ASIDE_BYTES_MAX);
+            let is_old = unix_seconds() - time(name) > SET_ASIDE_S_MAX;
+            if !metadata.is_dir() && (is_old || !is_kept) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn reserve(&self) -> PathBuf {
@@ -119,6 +147,32 @@ pub fn key(name: &str, identity: &[&str]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_of_damaged_files_do_not_pile_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(folder.path());
+        let now = unix_seconds();
+        for number in 0..15 {
+            fs::write(folder.path().join(format!("corrupt-{}-delivery", now - number)), "x").unwrap();
+        }
+        state.forget_set_aside().unwrap();
+        let mut left = state.names("corrupt-").unwrap();
+        left.sort();
+        assert_eq!((left.len(), &left[0]), (SET_ASIDE_FILES_MAX, &format!("corrupt-{}-delivery", now - 9)));
+        // Together too large: only the latest stays.
+        for number in 0..2 {
+            let path = folder.path().join(format!("corrupt-{}-spool", now + number));
+            fs::File::create(path).unwrap().set_len(SET_ASIDE_BYTES_MAX + 1).unwrap();
+        }
+        state.forget_set_aside().unwrap();
+        assert_eq!(state.names("corrupt-").unwrap(), [format!("corrupt-{}-spool", now + 1)]);
+        for name in state.names("corrupt-").unwrap() {
+            fs::rename(folder.path().join(name), folder.path().join("corrupt-1-old")).unwrap();
+        }
+        state.forget_set_aside().unwrap();
+        assert!(state.names("corrupt-").unwrap().is_empty());
+    }
 
     #[test]
     fn every_identity_has_a_key_of_its_own_that_is_a_file_name() {

@@ -1,7 +1,6 @@
 //! Small state as one line of JSON and one line with its checksum. Never takes a damaged record for a fresh start, nor one of a
 //! newer version for a damaged one.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::set_aside_name;
-use crate::files::{FileError, open_regular, replace_file};
+use crate::files::{FileError, append, open_regular, replace_file};
 
 /// The format of all state files; those of 0.1.0 name none, which counts as 0. Whoever changes it keeps the checksums as they
 /// are, so that a newer file can be told from a damaged one.
@@ -94,7 +93,9 @@ pub(super) fn refuse_newer(path: &Path, version: u32) -> Result<(), FileError> {
 /// When it cannot be copied.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     let aside = set_aside_name(path);
-    fs::copy(path, &aside).map_err(FileError::of("set aside", path))?;
+    let mut text = Vec::new();
+    open_regular(path)?.take(RECORD_BYTES_MAX).read_to_end(&mut text).map_err(FileError::of("read", path))?;
+    append(&aside, &text, RECORD_BYTES_MAX)?;
     Ok(aside)
 }
 
@@ -114,6 +115,7 @@ fn checksum(json: &[u8]) -> String {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::fs;
 
     #[derive(Serialize, Deserialize)]
     struct Numbers {

@@ -1,15 +1,14 @@
 //! The ids of lines that came lately, so that a request that has to reach back repeats none of them. Losing them loses no
 //! event: some would come twice. Never synced for that reason.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{StateFolder, key};
-use crate::files::{FileError, PRIVATE_MODE, no_follow, remove};
+use crate::files::{FileError, open_regular, open_to_add, remove};
 use crate::siem::event::EventId;
 
 /// Ids in one generation; the last two are kept, so that at least this many of the latest ids are known and at most twice as
@@ -116,12 +115,14 @@ impl SeenFiles {
         for generation in [mark.generation.checked_sub(1), Some(mark.generation)].into_iter().flatten() {
             let path = self.path(generation);
             let ids = if generation == mark.generation { mark.ids } else { GENERATION_IDS_MAX };
-            match File::open(&path) {
+            match open_regular(&path) {
                 Ok(file) => {
-                    file.take(ids * ID_BYTES).read_to_end(&mut bytes).map_err(FileError::of("read", &path))?;
+                    // A mark that says more is no reason to read more.
+                    let bytes_max = ids.min(GENERATION_IDS_MAX) * ID_BYTES;
+                    file.take(bytes_max).read_to_end(&mut bytes).map_err(FileError::of("read", &path))?;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(FileError::of("read", &path)(error)),
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(SeenIds::new(bytes.as_chunks().0.to_vec()))
@@ -139,9 +140,7 @@ impl SeenFiles {
 
     fn open(&self, generation: u64) -> Result<File, FileError> {
         let path = self.path(generation);
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(PRIVATE_MODE).custom_flags(no_follow());
-        options.open(&path).map_err(FileError::of("open", &path))
+        open_to_add(&path)
     }
 }
 
@@ -157,7 +156,8 @@ impl SeenWriter<'_> {
             self.out = BufWriter::new(self.files.open(self.mark.generation)?);
         }
         self.mark.ids += 1;
-        self.out.write_all(&id).map_err(FileError::of("write", &self.files.path(self.mark.generation)))
+        // The path is for the error only, and this is done for every line.
+        self.out.write_all(&id).map_err(|error| self.failed(error))
     }
 
     /// Hands everything to the system; gives how far the ids go now.
@@ -170,7 +170,11 @@ impl SeenWriter<'_> {
     }
 
     fn flush(&mut self) -> Result<(), FileError> {
-        self.out.flush().map_err(FileError::of("write", &self.files.path(self.mark.generation)))
+        self.out.flush().map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: io::Error) -> FileError {
+        FileError::of("write", &self.files.path(self.mark.generation))(error)
     }
 }
 

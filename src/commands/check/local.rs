@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use super::{Findings, Level};
+use super::{Findings, Level, kept};
 use crate::clock::{span, unix_seconds};
 use crate::collector::HANDOVER_BYTES_MAX;
 use crate::config::{Config, MaxEps, Mode, Output, SourceState};
@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config, state: &StateFolder, wazuh: &Wazuh, finding
     if !check_folder(config, state, findings) {
         return;
     }
+    kept::check(config, state, findings);
     check_spool(config, state, wazuh, findings);
     check_share(config, state, findings);
     check_sources(config, state, findings);
@@ -114,7 +115,7 @@ fn check_spool(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &m
         Err(error) => return findings.add(Level::Unknown, "spool", error.to_string(), "run check as root"),
     };
     let (bytes, max) = (spool.bytes(), config.global.spool_bytes_max);
-    let lines: u64 = spool.segments.iter().map(|segment| segment.lines).sum();
+    let lines = spool.lines();
     let pace = config.sources.iter().filter_map(|entry| match &entry.state {
         SourceState::Ready(source) => match source.max_eps {
             MaxEps::Fixed(events) => Some(events),

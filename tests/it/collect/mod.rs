@@ -2,6 +2,7 @@
 
 pub mod crash;
 mod delivery;
+mod disk;
 mod others;
 mod queue;
 pub mod recovery;

@@ -147,6 +147,16 @@ fn root_is_given_up_and_traps_in_the_state_folder_are_not_touched() {
     assert_eq!(fs::metadata(site.state().join("old")).unwrap().uid(), nobody);
     // Made after root was gone.
     assert_eq!(fs::metadata(&site.state_files("cursor-")[0]).unwrap().uid(), nobody);
+    // Files that came to belong to somebody else are given back: Wazuh was installed anew, or `user` was another.
+    for (file, owner) in [("cursor-", 4_711), ("health-", 0)] {
+        std::os::unix::fs::chown(&site.state_files(file)[0], Some(owner), Some(owner)).unwrap();
+    }
+    let check = site.place.run(&["check", "--offline"]).text();
+    assert!(check.contains("do not belong to nobody") && check.contains("have several names"), "{check}");
+    site.store(10, 5..7);
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(5..7), "{}", site.log());
+    assert_eq!(fs::metadata(&site.state_files("cursor-")[0]).unwrap().uid(), nobody);
+    assert_eq!(fs::metadata(&treasure).unwrap().uid(), 0);
     // A link in the folder's place is refused.
     fs::rename(site.state(), site.path("elsewhere")).unwrap();
     symlink(site.path("elsewhere"), site.state()).unwrap();
