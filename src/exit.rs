@@ -25,8 +25,8 @@ pub enum Exit {
 /// Every exit code with its meaning, as shown in `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done, also when there was nothing new; collect: also when another one is running or nothing is configured yet
-  1  local failure: disk, state, unreadable file, a bug; status: not healthy
+  0  done, also when there was nothing new; collect: also when another one is running, nothing is configured yet, or on a cluster's worker
+  1  local failure: disk, state, unreadable file, a bug; check: an error was found; status: not healthy
   2  wrong usage; collect on a terminal
   3  configuration invalid, or not filled in yet
   4  Akamai refused: 400, 401, 403, 404, clock

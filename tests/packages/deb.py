@@ -167,8 +167,12 @@ def a_wazuh_that_was_removed_and_installed_again_is_set_up_again(kit):
     is_set_up(machine)
     machine.run("dpkg", "--purge", "wazuh-manager")
     assert not machine.path("var/ossec").exists()
+    # As the user of the Wazuh that went had it, which the new one need not have the number of.
+    machine.write(f"{STATE}/cursor", "kept")
+    machine.run("chown", "--recursive", "4711:4711", f"/{STATE}")
     dpkg_install(machine, "wazuh")
     is_set_up(machine)
+    equal((machine.owner(STATE), machine.owner(f"{STATE}/cursor")), ("wazuh:wazuh 0700", "wazuh:wazuh 0644"))
 
 
 def installed_again_nothing_changes(kit):

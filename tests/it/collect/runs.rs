@@ -236,3 +236,16 @@ fn status_says_whether_it_has_not_run_or_not_succeeded() {
     site.collect().expect(4);
     assert!(says("it has not succeeded yet") && !says("has not run"));
 }
+
+#[test]
+fn on_a_clusters_worker_nothing_is_asked_unless_that_is_wished() {
+    let site = Site::new();
+    let conf = "<ossec_config><cluster><node_type>worker</node_type><disabled>no</disabled></cluster></ossec_config>";
+    fs::write(site.wazuh("etc/ossec.conf"), conf).unwrap();
+    site.collect().expect(0);
+    assert_eq!(site.akamai.seen().len(), 0);
+    let config = fs::read_to_string(site.place.config()).unwrap();
+    fs::write(site.place.config(), config + "run_on = any\n").unwrap();
+    site.collect().expect(0);
+    assert_eq!(site.akamai.seen().len(), 1);
+}
