@@ -3,6 +3,7 @@
 pub mod crash;
 mod delivery;
 mod disk;
+mod guards;
 mod others;
 mod queue;
 pub mod recovery;

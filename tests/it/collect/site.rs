@@ -98,6 +98,26 @@ impl Site {
         pure(finish(self.command(), b""))
     }
 
+    /// The same where the default folder and log, which it turns to without a configuration, cannot be had: they may be those of a
+    /// collector that works on this machine.
+    pub fn collect_without_defaults(&self) -> Ended {
+        let collect = self.command();
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            "/var/lib/wazuh-akamai",
+            "-P",
+            "/var/log/wazuh-akamai.log",
+        ]);
+        command.args(["-e", "trace=%file", "-e", "inject=%file:error=ENOENT"]);
+        command.arg(collect.get_program()).args(collect.get_args()).env("NO_PROXY", "*");
+        pure(finish(command, b""))
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
