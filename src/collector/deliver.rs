@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::budget::HANDOVER_BYTES_MAX;
+use super::budget::{Budget, HANDOVER_BYTES_MAX};
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::analysisd::forwarded::{Fate, Forwarded};
@@ -15,8 +15,11 @@ use crate::handover::{Handover, HandoverError};
 use crate::state::delivery::{Batch, Delivery, DeliveryFile, Progress, WodleShare};
 use crate::wodle::{Parent, SocketId};
 
-/// Time for analysisd to work off what the wodle forwarded at the end of the run before, and to say so, in seconds.
-const COUNTED_S_MAX: u64 = 3;
+/// Time for analysisd to work off what the wodle forwarded last, in seconds; with short intervals it is less.
+const COUNTED_S_MAX: u64 = 10;
+
+/// Time for counters that do not come at once, in seconds.
+const STATS_S_MAX: u64 = 3;
 
 /// Time between two looks at its counters, in milliseconds.
 const LOOK_MS: u64 = 100;
@@ -135,7 +138,7 @@ impl Delivering {
     /// nobody would know what became of it.
     fn count(&mut self) -> Result<(), String> {
         if self.counters.is_none() && self.parent.is_modulesd() {
-            match self.analysisd.stats_within(Duration::from_secs(COUNTED_S_MAX)) {
+            match self.analysisd.stats_within(Duration::from_secs(STATS_S_MAX)) {
                 Ok(stats) => self.counters = Some(stats.counters),
                 Err(error) if error.may_pass() => return Err(error.to_string()),
                 Err(error) => log::debug!("{error}: what is handed over counts when the next run begins"),
@@ -184,13 +187,14 @@ impl Delivering {
     }
 }
 
-/// What analysisd's counters say of a batch that the wodle has forwarded; none where they could not and cannot be had.
-pub(super) fn counted(batch: &Batch, analysisd: &Analysisd) -> Option<Fate> {
+/// What analysisd's counters say of a batch that the wodle has forwarded; none where they could not and cannot be had. What
+/// still waits there is waited for, but not for half of the time in which Akamai is asked.
+pub(super) fn counted(batch: &Batch, analysisd: &Analysisd, budget: &Budget) -> Option<Fate> {
     let Some(before) = batch.counters else {
         return analysisd.has_counters().then_some(Fate::Lost);
     };
     let mut forwarded = Forwarded::new(before, batch.lines, cores());
-    let until = Instant::now() + Duration::from_secs(COUNTED_S_MAX);
+    let until = Instant::now() + Duration::from_secs(COUNTED_S_MAX).min(budget.last_request() / 2);
     loop {
         let fate = match analysisd.stats() {
             Ok(stats) => forwarded.look(&stats),

@@ -456,7 +456,7 @@ fn load(run: &Run<'_>, file: &DeliveryFile, analysisd: &Analysisd) -> Result<Loa
         }
     };
     let before = record.clone();
-    let fate = record.begin_run(&run.parent, run.socket.as_ref(), |batch| counted(batch, analysisd));
+    let fate = record.begin_run(&run.parent, run.socket.as_ref(), |batch| counted(batch, analysisd, &run.budget));
     match fate {
         Some(Fate::Lost) => {
             log::warn!("what the run before handed over may not have arrived; it is handed over again");

@@ -52,7 +52,11 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
             return Exit::Local;
         }
         Err(HomeError::None(folder)) if direction == Direction::Out && !args.dry_run => return clear(cli, &folder),
-        Err(error @ (HomeError::None(_) | HomeError::Version { .. } | HomeError::Five { .. })) => {
+        Err(error @ HomeError::Five { .. }) => {
+            log::info!("{error}; nothing was changed");
+            return show_line(cli, &format!("{error}; nothing was changed"));
+        }
+        Err(error @ (HomeError::None(_) | HomeError::Version { .. })) => {
             log::info!("{error}");
             return show_line(cli, &error.to_string());
         }

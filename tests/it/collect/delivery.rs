@@ -380,3 +380,18 @@ fn a_wodle_whose_socket_was_gone_before_its_first_run_is_mute() {
     assert!(wodle.collect().expect(0).stdout.is_empty());
     assert_eq!(in_file(&analysisd), all(0..3), "{}", site.log());
 }
+
+#[test]
+fn check_looks_at_the_bytes_of_a_run_as_well_as_at_its_lines() {
+    let site = Site::new();
+    site.store(60, 0..3);
+    site.collect().expect(0);
+    for (bytes, mend) in [(59 << 20, true), (1 << 20, false)] {
+        super::recovery::rewrite(&site.state().join("delivery"), |record| {
+            record["wodle_share"]["bytes"] = serde_json::json!(bytes);
+        });
+        let said = site.place.run(&["check"]).text();
+        assert!(said.contains(&format!("{bytes} of the 62914560 bytes")), "{said}");
+        assert_eq!(said.contains("a shorter interval of the wodle"), mend, "{said}");
+    }
+}

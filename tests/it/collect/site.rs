@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -216,6 +217,7 @@ impl Wodle {
     pub fn start(site: &Site) -> Self {
         let queue = UnixDatagram::unbound().unwrap();
         queue.connect(site.wazuh("queue/sockets/queue")).unwrap();
+        queue.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         Self { modulesd: Modulesd::start(site), queue }
     }
 

@@ -126,6 +126,19 @@ fn what_was_installed_comes_out_of_a_wazuh_of_any_version() {
 }
 
 #[test]
+fn beside_a_manager_of_wazuh_5_it_says_what_works_today() {
+    let root = Root::manager();
+    fs::remove_dir_all(root.home("")).unwrap();
+    fs::create_dir_all(root.path("var/wazuh-manager/etc")).unwrap();
+    let before = root.tree();
+    let said = root.run(&["install"]).expect(0);
+    let said = format!("{}{}", said.text(), said.stderr);
+    let line = "var/wazuh-manager is a manager of 5.0 or later: Wazuh 5 is not supported yet; what works today is a 4.14 agent";
+    assert!(said.contains(line), "{said}");
+    assert_eq!(root.tree(), before);
+}
+
+#[test]
 fn installing_is_one_command_and_uninstalling_leaves_no_trace() {
     let root = Root::manager();
     let before = root.tree();
