@@ -157,7 +157,7 @@ impl<'a> Collector<'a> {
                     Output::Queue(Box::new(Queueing::new(analysisd, file, record, pace, run.started)))
                 } else {
                     // What it has not confirmed goes to the wodle.
-                    let record = Delivery { queued: None, ..record };
+                    let record = Delivery { sent: None, ..record };
                     let wodle = Delivering::new(file, record, run.parent, run.socket, analysisd, fate, run.handover);
                     match run.holds_back {
                         Some(why) => Output::Kept(wodle, why),

@@ -80,8 +80,8 @@ impl Queueing {
         started: Instant,
     ) -> Self {
         let confirmed = Position { lines: 0, to: record.delivered };
-        let memory = record.queued.map(|queued| queued.memory);
-        let received = record.queued.map(|queued| queued.received).filter(|to| *to != record.delivered);
+        let memory = record.sent.map(|queued| queued.memory);
+        let received = record.sent.map(|queued| queued.received).filter(|to| *to != record.delivered);
         // Lines in doubt count as one: it makes a mark behind them.
         let sent = received.map_or(confirmed, |to| Position { lines: 1, to });
         Self {
@@ -180,7 +180,7 @@ impl Queueing {
             // Others may be ahead of us, and a limit lasts for up to an hour.
             self.moved = Instant::now();
         }
-        let is_new_process = self.record.queued.is_none_or(|queued| !queued.memory.counters.go_on_as(&stats.counters));
+        let is_new_process = self.record.sent.is_none_or(|queued| !queued.memory.counters.go_on_as(&stats.counters));
         self.take_note(store, look).map_err(Failure::File)?;
         if is_new_process {
             // Whatever becomes of this run, the next one will know another process by it.
@@ -295,7 +295,7 @@ impl Queueing {
 
     fn note_unconfirmed(&mut self) {
         let (received, memory) = self.barriers.received();
-        self.record.queued = memory.map(|memory| Queued { received: received.to, memory });
+        self.record.sent = memory.map(|memory| Queued { received: received.to, memory });
         if let Some(rate) = &mut self.record.queue_rate {
             rate.unconfirmed = self.sent.lines.saturating_sub(self.barriers.confirmed().lines);
         }

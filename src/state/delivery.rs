@@ -86,9 +86,10 @@ pub struct Delivery {
     pub delivered: Progress,
     /// What was handed over since.
     pub batch: Option<Batch>,
-    /// What analysisd has received since, where the queue is the output.
+    /// What analysisd has received since, where the queue is the output. What 0.1.0 kept here under another name says too
+    /// little of analysisd: those lines are sent again.
     #[serde(default)]
-    pub queued: Option<Queued>,
+    pub sent: Option<Queued>,
     /// How that went.
     #[serde(default)]
     pub queue_rate: Option<QueueRate>,
@@ -104,7 +105,7 @@ impl Delivery {
     /// The greatest number of a segment that this knows of: no later one may have it again.
     pub fn last_segment(&self) -> u64 {
         let batch = self.batch.as_ref().map(|batch| batch.to);
-        let queued = self.queued.map(|queued| queued.received);
+        let queued = self.sent.map(|queued| queued.received);
         let known = [Some(self.delivered), batch, queued].into_iter().flatten();
         known.map(|to| to.events.segment.max(to.notices.segment)).max().unwrap_or(0)
     }
@@ -211,7 +212,7 @@ mod tests {
         let mut delivery = Delivery { delivered: place(2), ..Delivery::default() };
         assert_eq!(delivery.last_segment(), 2);
         let memory = Memory { counters: Counters::default(), commands_due: 0, may_be_glued: false };
-        delivery.queued = Some(Queued { received: place(7), memory });
+        delivery.sent = Some(Queued { received: place(7), memory });
         assert_eq!(delivery.last_segment(), 7);
         delivery.batch = Some(batch(&parent(1, 1, "x"), None, place(9)));
         assert_eq!(delivery.last_segment(), 9);

@@ -239,7 +239,7 @@ fn a_segment_never_has_a_number_that_the_record_knows() {
     // As a run leaves it that was killed between the removal of what had arrived and the record of that.
     super::recovery::rewrite(&site.state().join("delivery"), |record| {
         record["delivered"]["events"] = serde_json::json!({"segment": 0, "byte": 0});
-        record["queued"]["received"]["events"] = serde_json::json!({"segment": 40, "byte": 100_000});
+        record["sent"]["received"]["events"] = serde_json::json!({"segment": 40, "byte": 100_000});
     });
     fs::remove_file(&site.state_files("cursor-")[0]).unwrap();
     site.store(30, 10..20);
@@ -370,4 +370,25 @@ fn window_mode_goes_through_the_queue_as_well() {
     collect(&site).expect(0);
     assert_eq!(arrived_numbers(&analysisd), all(0..10));
     assert!(site.state_files("cursor-").is_empty() && site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn what_0_1_0_left_on_its_way_is_sent_again() {
+    let site = site("");
+    let analysisd = analysisd(&site, 5_000);
+    site.store(60, 0..10);
+    // Sent and not confirmed: nobody knows how long that analysisd lives.
+    analysisd.machine().limit = Some((0, 3_600_000));
+    site.set_interval(10);
+    collect(&site).expect(0);
+    analysisd.machine().limit = None;
+    super::recovery::rewrite(&site.state().join("delivery"), |record| {
+        let sent = record["sent"].take();
+        record["queued"] = serde_json::json!({"received": sent["received"], "counters": sent["memory"]["counters"]});
+        record.as_object_mut().unwrap().remove("sent");
+    });
+    collect(&site).expect(0);
+    assert_all_arrived(&analysisd, 0..10, &site.log());
+    assert!(!site.log().contains("damaged"), "{}", site.log());
+    assert!(site.state_files("spool-").is_empty());
 }
