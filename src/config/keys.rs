@@ -57,9 +57,10 @@ pub(super) fn named(name: &str) -> Option<&'static Key> {
 }
 
 /// Whether a name that is no key may be shown: it looks like a mistyped one. What does not may be a value that went on in a
-/// line of its own, and a secret.
+/// line of its own, and a secret; what begins like the key of one may hold it.
 pub(super) fn may_show(name: &str) -> bool {
-    name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_- ".contains(&byte))
+    let holds_one = ["client_secret", "client_token", "access_token"].iter().any(|key| name.starts_with(key));
+    !holds_one && name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_- ".contains(&byte))
 }
 
 /// What to say of a name that is no key.
@@ -109,6 +110,7 @@ mod tests {
     #[test]
     fn a_near_miss_is_recognised() {
         assert!(unknown("confg_id").starts_with("unknown key (did you mean config_id?); accepted: host, config_id, "));
+        assert!(!may_show("client_secretabc"));
         assert!(may_show("confg_id") && !may_show("u1vqagvydxrlzw==") && !may_show("akab-h05tnam3wl42son7"));
         assert!(unknown("password").starts_with("unknown key; accepted: host, config_id, "));
     }
