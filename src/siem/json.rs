@@ -17,6 +17,10 @@ use super::unescape::unescape_into;
 /// members beyond are still checked, and counted in [`Tape::unrecorded`].
 pub(crate) const MEMBERS_MAX: usize = 4_096;
 
+/// Bytes of a text that are read: no line of Wazuh's holds a tenth of it, however it is encoded, and memory stays bounded
+/// whatever the line.
+pub(crate) const TEXT_READ_BYTES_MAX: usize = 512 << 10;
+
 /// A syntax error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {at}")]
@@ -112,19 +116,26 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The text of a value: of a string without its escapes, of anything else its source.
+    /// The text of a value: of a string without its escapes, of anything else its source. What is longer than
+    /// [`TEXT_READ_BYTES_MAX`] ends there.
     #[inline(always)]
     pub(crate) fn text<'t>(&self, value: Value, scratch: &'t mut Vec<u8>) -> Text<'t>
     where
         'a: 't,
     {
-        let bytes = value.source(self.bytes);
+        let source = value.source(self.bytes);
+        let bytes = &source[..source.len().min(TEXT_READ_BYTES_MAX)];
         let kind = value.kind();
         if kind == Kind::EscapedText {
             return unescaped(bytes, scratch).into();
         }
         let plain = self.printable && matches!(kind, Kind::Text | Kind::Scalar);
         Text { bytes, marks: plain.then_some(&[]) }
+    }
+
+    /// Whether the text of this value ends before the value does.
+    pub(crate) fn is_cut(&self, value: Value) -> bool {
+        value.source(self.bytes).len() > TEXT_READ_BYTES_MAX
     }
 }
 

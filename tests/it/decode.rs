@@ -231,6 +231,31 @@ fn custom_is_decoded_where_it_is_surely_base64_and_the_original_stays() {
     assert_eq!(custom(json!(["Ymx1ZSB0ZWFt"])), json!({"value": ["Ymx1ZSB0ZWFt"]}));
 }
 
+/// The shell bounds the address space: what is mapped before the first line is some 20 MB of it.
+#[test]
+fn a_line_of_eight_megabytes_needs_little_more_memory_than_itself() {
+    const BYTES: usize = 8_000_000;
+    let place = Place::new("");
+    for (before, piece, behind) in [
+        (r#"{"attackData":{"rules":""#, ";", r#""}}"#),
+        (r#"{"attackData":{"ruleData":""#, "YQ==%3b", r#""}}"#),
+        (r#"{"attackData":{"ruleData":["#, r#""","#, r#"""]}}"#),
+        (r#"{"new":["#, "[],", "1]}"),
+        (r#"{"new":["#, r#"{"a":"b"},"#, "1]}"),
+        (r#"{"httpMessage":{"requestHeaders":"Cookie: a%0d%0a"#, "x%0d%0a", r#""}}"#),
+        (r#"{"httpMessage":{"requestHeaders":"Cookie: a"#, r"\nx", r#""}}"#),
+        (r#"{"httpMessage":{"query":""#, r"\u0041", r#""}}"#),
+        ("", "x", ""),
+        ("", "Cookie: a=1 ", ""),
+    ] {
+        let path = place.folder.path().join("line");
+        fs::write(&path, format!("{before}{}{behind}\n", piece.repeat(BYTES / piece.len()))).unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -v 90000; exec \"$0\" decode \"$1\""]).arg(program().get_program()).arg(&path);
+        assert_eq!(finish(command, b"").expect(0).events().len(), 1, "{before}{piece}");
+    }
+}
+
 /// Test lines are written over several lines here.
 trait OneLine {
     fn replace_newlines(&self) -> Vec<u8>;

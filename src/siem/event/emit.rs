@@ -24,9 +24,9 @@ pub(super) const ITEMS_MAX: usize = 1_000;
 /// Objects and arrays inside one another, the line itself included; what is deeper becomes text.
 pub(super) const DEPTH_MAX: usize = 32;
 
-/// Bytes after which nothing more of Akamai's object is written: a line cannot hold a tenth of it, and memory stays
+/// Bytes after which nothing more of Akamai's object is written: a line cannot hold a quarter of it, and memory stays
 /// bounded whatever the event.
-const OUTPUT_BYTES_MAX: usize = 1 << 20;
+const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 /// Names listed in `akamai.truncated`.
 pub(super) const NAMES_NOTED_MAX: usize = 32;

@@ -163,6 +163,9 @@ impl<'a> Members<'a> {
             {
                 hash.step();
                 self.read_rule_list(lists, list, child.value, scratch);
+                if self.line.is_cut(child.value) {
+                    lists.note_cut(list);
+                }
             }
         }
     }
@@ -174,14 +177,11 @@ impl<'a> Members<'a> {
             // Not seen so far: a list that comes as one has nothing to decode.
             Kind::Array => {
                 lists.begin(list);
-                each_item(self.line.bytes, value, |item| {
-                    lists.push(list, self.line.text(item, scratch).bytes);
-                    true
-                });
+                each_item(self.line.bytes, value, |item| lists.push(list, self.line.text(item, scratch).bytes));
             }
             Kind::Scalar | Kind::Object => {
                 lists.begin(list);
-                lists.push(list, value.source(self.line.bytes));
+                lists.push(list, self.line.text(value, scratch).bytes);
             }
         }
     }

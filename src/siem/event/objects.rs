@@ -109,13 +109,19 @@ impl ObjectWriter<'_, '_> {
     fn write_rule_list(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value, list: RuleList) {
         let secrets = emit.secrets;
         let mut selectors = self.lists.items(RuleList::Selectors);
+        let selectors_cut = !secrets.is_empty() && self.lists.is_cut(RuleList::Selectors);
         let mut redacts = false;
         let items = self.lists.texts(list).map(|item| {
-            let is_secret = list == RuleList::Data && selectors.next().is_some_and(|name| secrets.selected_by(name));
+            // Of one whose selector was cut off nobody knows.
+            let of = |selector: Option<&[u8]>| selector.map_or(selectors_cut, |name| secrets.selected_by(name));
+            let is_secret = list == RuleList::Data && of(selectors.next());
             redacts |= is_secret;
             if is_secret && !item.bytes.is_empty() { Text::plain(REDACTED) } else { item }
         });
         let written = emit.list(key, items);
+        if self.lists.is_cut(list) {
+            emit.note_cut(key.bytes());
+        }
         if written.lossy && !redacts {
             emit.raw(key.bytes(), self.members.line.text(value, &mut self.memory.unescaped).bytes);
         }
@@ -142,6 +148,9 @@ impl ObjectWriter<'_, '_> {
         }
         let text = if headers.secrets.is_empty() { decoded } else { headers.redacted(decoded, redacted) };
         emit.lines(key, text, |encoded| headers.redact_encoded_into(original.bytes, encoded));
+        if self.members.line.is_cut(value) {
+            emit.note_cut(key.bytes());
+        }
     }
 
     fn write_custom(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: Value) {

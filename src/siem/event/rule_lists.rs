@@ -5,11 +5,12 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::BASE64_STANDARD;
 
+use super::emit::ITEMS_MAX;
 use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
 use crate::siem::blocks::{Marks, Percent, Special, holds};
 use crate::siem::control::control_length;
-use crate::siem::json::Text;
+use crate::siem::json::{TEXT_READ_BYTES_MAX, Text};
 use crate::siem::percent::{ESCAPE_BYTES, Left, PercentDecoder};
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
@@ -21,6 +22,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// Items of a list that are kept, one more than are written: then the list is told to be cut.
+const ITEMS_KEPT: usize = ITEMS_MAX + 1;
+
 /// The lists of one event. Kept from event to event for its memory.
 #[derive(Debug, Default)]
 pub(super) struct RuleLists {
@@ -31,6 +35,8 @@ pub(super) struct RuleLists {
     items: Vec<(usize, usize)>,
     /// Where each list stands in `items`; none where the event lacks the field.
     lists: [Option<(usize, usize)>; RULE_LISTS],
+    /// Which lists are known to go on behind what was read of them.
+    cut: [bool; RULE_LISTS],
     decoder: PercentDecoder,
 }
 
@@ -48,6 +54,7 @@ impl RuleLists {
         self.text_end = 0;
         self.items.clear();
         self.lists = [None; RULE_LISTS];
+        self.cut = [false; RULE_LISTS];
     }
 
     /// Reads an encoded list: percent-decoded once as a whole, split at `;`, each item base64-decoded (Akamai's techdocs,
@@ -70,7 +77,11 @@ impl RuleLists {
     /// it is another one.
     fn read_tidy(&mut self, encoded: &[u8]) -> bool {
         let (mut start, mut padding) = (0, 0);
+        let items_max = self.items.len() + ITEMS_KEPT;
         for at in Marks::<Percent>::from(encoded, 0, ()) {
+            if self.items.len() == items_max {
+                return true;
+            }
             match encoded.get(at + 1..at + ESCAPE_BYTES) {
                 Some([b'3', b'd' | b'D']) => padding += 1,
                 Some([b'3', b'b' | b'B']) if self.read_tidy_item(&encoded[start..at], padding) => {
@@ -102,7 +113,7 @@ impl RuleLists {
     /// Reads a list of any other spelling: one in which `+` and `/` are encoded, mostly.
     fn read_untidy(&mut self, encoded: Text<'_>) {
         let mut decoder = std::mem::take(&mut self.decoder);
-        for item in decoder.decode(encoded, Left::NONE).bytes.split(|&byte| byte == b';') {
+        for item in decoder.decode(encoded, Left::NONE).bytes.split(|&byte| byte == b';').take(ITEMS_KEPT) {
             let padding = item.iter().rev().take_while(|&&byte| byte == b'=').count();
             if self.read_digits(&item[..item.len() - padding], padding) {
                 continue;
@@ -131,14 +142,25 @@ impl RuleLists {
         self.lists[list as usize] = Some((self.items.len(), self.items.len()));
     }
 
-    /// Appends an item to the list begun last.
-    pub(super) fn push(&mut self, list: RuleList, item: &[u8]) {
+    /// Appends an item to the list begun last; returns false once it takes no more.
+    pub(super) fn push(&mut self, list: RuleList, item: &[u8]) -> bool {
         let start = self.text_end;
         self.append(|text| text.extend_from_slice(item));
         self.items.push((start, self.text_end));
         if let Some((_, end)) = &mut self.lists[list as usize] {
             *end = self.items.len();
         }
+        self.raw_items(list).len() < ITEMS_KEPT && self.text_end < TEXT_READ_BYTES_MAX * RULE_LISTS
+    }
+
+    /// Remembers that the list goes on behind what was read of it.
+    pub(super) fn note_cut(&mut self, list: RuleList) {
+        self.cut[list as usize] = true;
+    }
+
+    /// Whether the list may have had more than is kept.
+    pub(super) fn is_cut(&self, list: RuleList) -> bool {
+        self.cut[list as usize] || self.raw_items(list).len() >= ITEMS_KEPT
     }
 
     /// How many rules were triggered: the items of `rules`, without one empty item that a final `;` leaves (an id is
@@ -270,6 +292,24 @@ mod tests {
         check("MQ==", "YQ==;Yg==;", &["a", "b", ""]);
         check("", "", &[]);
         check("", ";", &["", ""]);
+    }
+
+    #[test]
+    fn no_more_items_are_kept_than_are_written() {
+        let items = |lists: &RuleLists| (lists.items(RuleList::Rules).count(), lists.is_cut(RuleList::Rules));
+        for separator in [";", "%3b", "%3B"] {
+            for (count, expected) in [(999, (999, false)), (1_000, (1_000, false)), (9_000, (1_001, true))] {
+                let mut lists = RuleLists::default();
+                lists.read(RuleList::Rules, vec!["YQ"; count].join(separator).as_str().into());
+                assert_eq!(items(&lists), expected, "{separator}");
+                lists.read(RuleList::Rules, vec!["YWJj"; count].join(separator).as_str().into());
+                assert_eq!(items(&lists), expected, "{separator}");
+            }
+        }
+        let mut lists = RuleLists::default();
+        lists.begin(RuleList::Rules);
+        assert_eq!((0..9_000).take_while(|_| lists.push(RuleList::Rules, b"a")).count(), ITEMS_MAX);
+        assert!(lists.is_cut(RuleList::Rules));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 use super::{JsonError, Kind, MEMBERS_MAX, Member, Value};
 use crate::siem::blocks::{Follow, Marks, QuoteOrBackslash};
 
+/// Open brackets for which memory is kept, in bytes.
+const OPEN_BYTES_KEPT: usize = 4 << 10;
+
 /// Where the scan of a line stands.
 pub(super) struct Scanner<'a, F> {
     line: &'a [u8],
@@ -276,7 +279,14 @@ impl<'a, F: Follow> Scanner<'a, F> {
 
     /// Passes over an object or array of any depth, without recursion.
     fn container(&mut self) -> Result<(), Stopped> {
+        let passed = self.pass_container();
         self.open.clear();
+        // Whoever looks into a deep one goes over it once for each level, one inside the other.
+        self.open.shrink_to(OPEN_BYTES_KEPT);
+        passed
+    }
+
+    fn pass_container(&mut self) -> Result<(), Stopped> {
         loop {
             self.skip_blanks();
             match self.peek() {
