@@ -159,7 +159,8 @@ impl Backfill<'_> {
         // What comes next from Akamai needs room as well.
         let bytes_max = (self.spool_bytes_max / 100 * SPOOL_PERCENT_MAX).saturating_sub(spool.bytes());
         let load_bursts = &|| None;
-        let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(&known), bytes_max };
+        let mut sink =
+            Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip: Some(&known), bytes_max, wary: None };
         let deadline = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
         let page = match page::read_into(answer.body, &mut decoder, &mut sink, deadline) {
             Ok(page) => page,

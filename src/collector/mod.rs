@@ -1,7 +1,7 @@
 //! One run of `collect`: hand over what is pending, fetch what is new into the spool, remember how far, hand that over.
 //!
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
-//! (`page` reads it line by line); `output` gives the spool's lines (`reading`) either to the wodle (`deliver`) or to analysisd
+//! (`page` reads it line by line), `hosts` lets those on different hosts not wait for each other; `output` gives the spool's lines (`reading`) either to the wodle (`deliver`) or to analysisd
 //! itself (`queueing`), which record how far; `store` is what they share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
 //! without a memory; `damage` deals with what of the spool cannot be read; `backfill` fetches a past span into the spool. Never
 //! writes anything but whole event lines to stdout.
@@ -11,6 +11,7 @@ mod budget;
 mod damage;
 mod deliver;
 mod fare;
+mod hosts;
 mod notice;
 mod output;
 mod page;
@@ -28,15 +29,16 @@ pub use self::budget::{Budget, HANDOVER_BYTES_MAX};
 
 use self::deliver::{Delivering, counted};
 use self::fare::Fare;
+use self::hosts::{Until, ask_hosts};
 use self::notice::Notice;
 use self::output::{Output, Phase};
 use self::queueing::Queueing;
-use self::source::{REQUEST_GAP, SourceRun, Standing};
+use self::source::SourceRun;
 use self::store::Store;
 use self::window::WindowError;
 use crate::analysisd::Analysisd;
 use crate::analysisd::forwarded::Fate;
-use crate::client::{AskError, Client};
+use crate::client::{AskError, Client, REQUEST_GAP};
 use crate::clock::unix_seconds;
 use crate::config::{self, Mode, Source};
 use crate::exit::Exit;
@@ -140,6 +142,7 @@ impl<'a> Collector<'a> {
                     state: run.state,
                     spool,
                     spool_bytes_max: run.spool_bytes_max,
+                    hosts: 1,
                     direct: Vec::new(),
                     trouble: None,
                     full: None,
@@ -268,7 +271,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Asks one source after the other, a page each, until all are drained or the time is up.
+    /// Asks every source until all are drained or the time is up.
     fn fetch(&mut self) -> (Exit, u64) {
         let mut exit = Exit::Done;
         let (mut open, mut windows) = (Vec::new(), Vec::new());
@@ -287,13 +290,36 @@ impl<'a> Collector<'a> {
             }
             match SourceRun::open(source, client, &mut self.store) {
                 Ok(run) => open.push(run),
-                Err(error) => exit = exit.and(self.local_failure(&source.name, &error)),
+                Err(error) => {
+                    self.store.cannot_keep(&source.name, &error);
+                    exit = exit.and(Exit::Local);
+                }
             }
         }
         // Who was asked longest ago comes first: one that takes all the time of a run does not take that of the next as well.
         open.sort_by_key(SourceRun::asked_s);
-        let mut asked = HashMap::new();
-        self.fetch_pages(&mut open, &mut asked, &mut exit);
+        let until = Until {
+            last_request: self.started + self.budget.last_request(),
+            last_page: self.started + self.budget.last_page(),
+        };
+        let Self { store, output, budget, started, .. } = self;
+        let mut delivered = Exit::Done;
+        let mut open = ask_hosts(open, store, until, |store| {
+            if let Err(error) = output.deliver(store, Phase::Between, budget, *started) {
+                log::error!("{error}");
+                delivered = Exit::Local;
+            }
+        });
+        exit = exit.and(delivered);
+        if self.store.trouble.is_some() || self.store.full.is_some() {
+            exit = exit.and(Exit::Local);
+        }
+        let mut asked: HashMap<String, Instant> = HashMap::new();
+        for run in &open {
+            let host = asked.entry(run.source.host.authority.clone());
+            let at = run.asked.unwrap_or(self.started);
+            host.and_modify(|latest| *latest = at.max(*latest)).or_insert(at);
+        }
         for (source, client) in &windows {
             if matches!(self.output, Output::MuteWodle(_) | Output::Kept(..)) {
                 break;
@@ -338,58 +364,6 @@ impl<'a> Collector<'a> {
             }
         };
         exit.and(fare.save(&self.store))
-    }
-
-    fn fetch_pages(&mut self, open: &mut [SourceRun<'_>], asked: &mut HashMap<String, Instant>, exit: &mut Exit) {
-        let last_request = self.started + self.budget.last_request();
-        let last_page = self.started + self.budget.last_page();
-        while self.store.trouble.is_none() {
-            if self.store.room() == 0 {
-                let bytes = self.store.spool.bytes();
-                self.store.trouble = Some(format!("the spool is full: {bytes} bytes wait to be handed over"));
-                break;
-            }
-            let ready = |run: &SourceRun<'_>| {
-                let host_free = asked.get(&run.source.host.authority).map(|at| *at + REQUEST_GAP);
-                host_free.map_or(run.not_before, |at| at.max(run.not_before))
-            };
-            // The one that waits longest comes first, so that none starves.
-            let now = Instant::now();
-            let next = open.iter_mut().filter(|run| run.standing == Standing::Open);
-            let next = next.min_by_key(|run| (ready(run).max(now), run.asked));
-            let Some(run) = next else { break };
-            let at = ready(run);
-            if at >= last_request || Instant::now() >= last_request {
-                break;
-            }
-            thread::sleep(at.saturating_duration_since(Instant::now()));
-            wait_for_host(asked, run.source);
-            let ended = run.step(&mut self.store, last_page);
-            // From when the host had the request for sure.
-            asked.extend(run.asked.map(|at| (run.source.host.authority.clone(), at)));
-            if let Err(error) = ended {
-                run.standing = Standing::Stopped;
-                let name = run.source.name.clone();
-                *exit = exit.and(self.local_failure(&name, &error));
-            }
-            *exit = exit.and(self.deliver(Phase::Between));
-        }
-        if self.store.trouble.is_some() || self.store.full.is_some() {
-            *exit = exit.and(Exit::Local);
-        }
-    }
-
-    /// Where nothing can be stored all fetching stops: the next page would fare no better. What concerns the files of one
-    /// source stops that source.
-    fn local_failure(&mut self, source: &str, error: &FileError) -> Exit {
-        let text = format!("source {source}: {error}");
-        if error.is_no_space() || error.is_of_spool() {
-            self.store.trouble = Some(text);
-        } else {
-            log::error!("{text}");
-            self.store.full = Some(text);
-        }
-        Exit::Local
     }
 
     /// Lines that cannot be stored, or that pile up.

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use crate::files::FileError;
-use crate::siem::event::{Bursts, EventDecoder, EventId};
+use crate::siem::event::{Bursts, EventDecoder, EventId, event_id};
 use crate::siem::page::{Context, PageLine, PageReader};
+use crate::state::attempt::Attempt;
 use crate::state::seen::SeenIds;
 use crate::state::segment::SegmentWriter;
 
@@ -45,6 +46,19 @@ pub(super) struct Sink<'a> {
     pub(super) skip: Option<&'a SeenIds>,
     /// Bytes that the segment may have.
     pub(super) bytes_max: u64,
+    /// What is known of runs that died at these lines.
+    pub(super) wary: Option<Wary<'a>>,
+}
+
+/// The attempt to read a page, and what came of it.
+pub(super) struct Wary<'a> {
+    pub(super) attempt: &'a mut Attempt,
+    /// The position that is read at.
+    pub(super) position: &'a str,
+    /// It has begun: with the first line.
+    pub(super) has_begun: bool,
+    /// Ids of lines that ended runs and were not decoded.
+    pub(super) passed: Vec<EventId>,
 }
 
 /// Reads an answer to its end, or until `deadline`.
@@ -93,7 +107,37 @@ pub(super) fn time_left(deadline: Instant) -> Duration {
 }
 
 impl Sink<'_> {
+    /// Takes a line; one that has ended runs is not decoded any more.
     fn take(&mut self, line: &[u8], decoder: &mut EventDecoder) -> Result<(), FileError> {
+        let Some(wary) = &mut self.wary else { return self.decode(line, decoder) };
+        if !wary.has_begun {
+            wary.attempt.begin(wary.position)?;
+            wary.has_begun = true;
+        }
+        if !wary.attempt.is_wary() {
+            return self.decode(line, decoder);
+        }
+        let id = event_id(line);
+        if wary.attempt.is_suspect(&id) {
+            wary.passed.push(id);
+            if self.skip.is_some_and(|seen| seen.contains(&id)) {
+                return Ok(());
+            }
+            self.segment.add(|text| {
+                decoder.pass_over(&id, line.len(), text);
+                Some(())
+            })?;
+            return (self.add_id)(id);
+        }
+        wary.attempt.line_begins(&id);
+        self.decode(line, decoder)?;
+        if let Some(wary) = &self.wary {
+            wary.attempt.line_ends();
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, line: &[u8], decoder: &mut EventDecoder) -> Result<(), FileError> {
         if decoder.bursts.is_none() {
             decoder.bursts = (self.load_bursts)();
         }

@@ -15,6 +15,8 @@ const FULL_PERCENT: u64 = 80;
 pub(super) struct Store {
     pub(super) state: StateFolder,
     pub(super) spool: Spool,
+    /// Hosts that are asked at once.
+    pub(super) hosts: u64,
     /// Bytes that the spool may take.
     pub(super) spool_bytes_max: u64,
     /// Lines that found no room in the spool and go straight to the output.
@@ -46,9 +48,26 @@ impl Store {
         self.tell(&Notice::gap(&header.source, header.from_s, to_s, why));
     }
 
-    /// Bytes that a new segment may have.
+    /// What of a source cannot be kept. Where nothing can be stored all fetching stops: the next page would fare no better.
+    /// What concerns the files of one source stops that source.
+    pub(super) fn cannot_keep(&mut self, source: &str, error: &FileError) {
+        let text = format!("source {source}: {error}");
+        if error.is_no_space() || error.is_of_spool() {
+            self.trouble = Some(text);
+        } else {
+            log::error!("{text}");
+            self.full = Some(text);
+        }
+    }
+
+    /// Bytes that are left, for all hosts together.
     pub(super) fn room(&self) -> u64 {
         self.spool_bytes_max.saturating_sub(self.spool.bytes())
+    }
+
+    /// Bytes that a new segment may have: pages of other hosts may be on their way.
+    pub(super) fn share_of_room(&self) -> u64 {
+        self.room() / self.hosts
     }
 
     /// Whether the spool counts as full.

@@ -55,7 +55,8 @@ pub fn run(cli: &Cli) -> Exit {
     let parent = Parent::of_this_process();
     let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
     let socket = SocketId::at(&wazuh.queue_socket());
-    if let Some(LoadError::Missing { .. }) = unusable {
+    let has_worked = StateFolder::at(&config.global.state_dir).has_cursor();
+    if matches!(unusable, Some(LoadError::Missing { .. })) && !has_worked {
         log::info!("not configured yet: there is no {}", file.display());
         return Exit::Done;
     }

@@ -1,6 +1,7 @@
 //! What `collect` remembers between runs, all in one folder: one file each for every source's cursor and health, the ids of
 //! lines it has seen, how far lines were delivered, and the spool. Never decides anything.
 
+pub mod attempt;
 pub mod bursts;
 pub mod cursor;
 pub mod delivery;
@@ -105,6 +106,11 @@ impl StateFolder {
     /// A file of a kind for a source, told apart by everything in `identity`.
     fn file(&self, kind: &str, name: &str, identity: &[&str]) -> PathBuf {
         self.path.join(format!("{kind}-{}", key(name, identity)))
+    }
+
+    /// Whether a source has ever been asked: then there is something to go on from.
+    pub fn has_cursor(&self) -> bool {
+        self.names("cursor-").is_ok_and(|names| !names.is_empty())
     }
 
     /// Names of the entries that begin so.

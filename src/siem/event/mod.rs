@@ -209,6 +209,26 @@ impl EventDecoder {
         emit.close_line();
     }
 
+    /// Appends the event of a line of so many bytes that cannot be decoded without ending the program. None of it can be shown:
+    /// whether a secret stands in it is not known.
+    pub fn pass_over(&mut self, id: &EventId, bytes: usize, out: &mut Vec<u8>) {
+        let digits = format!("{:032x}", u128::from_be_bytes(*id));
+        let why =
+            format!("decoding this line of {bytes} bytes ended the collector twice; this is a bug, please report it");
+        let secrets = Secrets { headers: &self.settings.redact_headers };
+        let mut emit = Emit::open_line(out, secrets, &mut self.memory.emit);
+        emit.own("type", TYPE);
+        emit.open("akamai");
+        emit.own("source", self.settings.source.as_str());
+        emit.own("event_id", digits.as_str());
+        emit.own("verdict", "unknown");
+        emit.own("category", Category::Other.word());
+        emit.own("parse_error", why.as_str());
+        emit.note_cut(b"raw");
+        emit.close_line();
+        out.push(b'\n');
+    }
+
     fn write_unparsed(&mut self, line: &[u8], event_id: &[u8], error: &JsonError, out: &mut Vec<u8>) {
         let secrets = Secrets { headers: &self.settings.redact_headers };
         let mut emit = Emit::open_line(out, secrets, &mut self.memory.emit);

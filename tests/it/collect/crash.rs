@@ -233,3 +233,62 @@ fn what_stays_of_a_run_that_died_while_it_fetched_is_no_hindrance() {
     assert_eq!(numbers(&pure(site.collect()).expect(0).events()), all(0..50));
     assert!(site.state_files("spool-").is_empty());
 }
+
+/// A line that takes long to decode: in the middle of it a run can be ended from outside, as a bug would end it.
+fn long_line() -> String {
+    let items = "QUJDRA%3d%3d%3b".repeat(100_000);
+    format!(
+        "{{\"type\":\"akamai_siem\",\"attackData\":{{\"rules\":\"{items}\"}},\"httpMessage\":{{\"requestId\":\"ff.1\"}}}}"
+    )
+}
+
+/// Runs `collect` and aborts it as soon as `is_time`; whether it came to that.
+fn abort_when(site: &Site, is_time: impl Fn() -> bool) -> bool {
+    let mut child = site.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        if is_time() {
+            let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::ABORT);
+            child.wait().unwrap();
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_line_that_ended_two_runs_goes_on_without_being_decoded() {
+    let site = Site::new();
+    site.store(100, 0..3);
+    site.collect().expect(0);
+    site.store(60, 3..6);
+    site.akamai.store(50, [long_line()]);
+    site.store(40, 6..9);
+    let is_marked = || {
+        let mark = site.state_files("mark-").first().and_then(|mark| fs::read(mark).ok());
+        mark.is_some_and(|mark| mark.iter().any(|byte| *byte != 0))
+    };
+    let is_reading = || site.state_files("attempt-").iter().any(|path| path.extension().is_none());
+    assert!(abort_when(&site, is_reading), "{}", site.log());
+    // The lines before are decoded in no time.
+    let is_long = || {
+        is_marked() && {
+            std::thread::sleep(Duration::from_millis(3));
+            is_marked()
+        }
+    };
+    assert!(abort_when(&site, is_long), "{}", site.log());
+    let events = site.collect().expect(0).events();
+    let siem: Vec<Value> = events.iter().filter(|event| event["type"] == "akamai_siem").cloned().collect();
+    assert_eq!((siem.len(), notices(&events)), (7, vec!["truncated".to_owned()]), "{}", site.log());
+    let suspect = &siem[3]["akamai"];
+    assert!(
+        suspect["verdict"] == "unknown"
+            && suspect["parse_error"].as_str().unwrap().contains("ended the collector twice")
+    );
+    let told = events.iter().find(|event| event["type"] == "akamai_collector").unwrap();
+    assert!(told.to_string().contains(suspect["event_id"].as_str().unwrap()), "{told}");
+    let others: Vec<Value> = siem.into_iter().filter(|event| event["id"].is_string()).collect();
+    assert_eq!(numbers(&others), all(3..9));
+    assert!(site.state_files("attempt-").is_empty() && site.state_files("mark-").is_empty());
+}

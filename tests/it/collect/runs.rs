@@ -249,3 +249,53 @@ fn on_a_clusters_worker_nothing_is_asked_unless_that_is_wished() {
     site.collect().expect(0);
     assert_eq!(site.akamai.seen().len(), 1);
 }
+
+/// A folder that is the whole system for `collect`: then the default places are in it.
+fn small_system(site: &Site) -> std::path::PathBuf {
+    let root = site.path("root");
+    let program = env!("CARGO_BIN_EXE_wazuh-akamai");
+    let listed = std::process::Command::new("ldd").arg(program).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    for path in ["var/lib", "var/log", "etc"] {
+        fs::create_dir_all(root.join(path)).unwrap();
+    }
+    for file in libraries.chain([program]) {
+        let to = root.join(file.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(file, to).unwrap();
+    }
+    root
+}
+
+#[test]
+fn a_configuration_that_is_gone_after_a_run_is_told_and_what_waits_is_delivered() {
+    let site = Site::new();
+    let root = small_system(&site);
+    let config = root.join("etc/config.ini");
+    let write = |more: &str| {
+        fs::write(&config, site.akamai.config() + "user = root\n" + more).unwrap();
+        fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let collect = || {
+        // Only root may do without a namespace of its own.
+        let mut command = std::process::Command::new("unshare");
+        command.args(if rustix::process::geteuid().is_root() { &[][..] } else { &["-r"][..] });
+        command.arg("chroot").arg(&root).arg(env!("CARGO_BIN_EXE_wazuh-akamai"));
+        command.args(["--config", "/etc/config.ini", "collect"]).env("NO_PROXY", "*");
+        super::site::pure(crate::program::finish(command, b""))
+    };
+    // Nothing to lose yet.
+    assert!(collect().expect(0).stdout.is_empty());
+    write("max_eps = 1\n");
+    site.store(60, 0..400);
+    let first = numbers(&collect().expect(0).events());
+    assert!(!first.is_empty() && first.len() < 400);
+    fs::remove_file(&config).unwrap();
+    let ended = collect().expect(3);
+    assert_eq!(notices(&ended.events()), ["config_error"]);
+    assert_eq!(numbers(&ended.events()), (first.len() as u64..400).collect::<Vec<u64>>());
+    assert!(notices(&collect().expect(3).events()).is_empty());
+    write("");
+    assert_eq!(notices(&collect().expect(0).events()), ["recovered:config_error"]);
+}

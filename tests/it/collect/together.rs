@@ -9,7 +9,7 @@ use super::crash::collect_with_fault;
 use super::recovery::rewrite;
 use super::runs::{numbers_that_complete_a_burst, store_denied};
 use super::site::{Modulesd, Site, notices, numbers};
-use crate::loopback::{Akamai, Fault, Settings, now, samples};
+use crate::loopback::{Akamai, Fault, Habits, Settings, now, samples};
 
 fn all(numbers: std::ops::Range<u64>) -> Vec<u64> {
     numbers.collect()
@@ -308,4 +308,20 @@ fn a_secret_that_went_on_in_the_next_line_is_not_shown() {
     let ended = site.collect().expect(3);
     let all = format!("{}{}", ended.text(), site.log()).to_lowercase();
     assert!(all.contains("client_secret") && !all.contains("bg9vcgjhy2sgc2vjcmv0"), "{all}");
+}
+
+#[test]
+fn a_host_that_hangs_keeps_no_other_waiting() {
+    let site = Site::new();
+    site.set_interval(30);
+    let hanging: Vec<Akamai> = (0..2).map(|_| Akamai::start(Settings::default())).collect();
+    let mut config = String::new();
+    for (index, akamai) in hanging.iter().enumerate() {
+        akamai.misbehave(Habits { hangs: true, ..Habits::default() });
+        config += &akamai.config().replace("[default]", &format!("[hangs{index}]"));
+    }
+    config += &site.akamai.config().replace("[default]", "[works]");
+    site.configure(&format!("[default]\n{config}"));
+    site.store(30, 0..10);
+    assert_eq!(numbers(&site.collect().expect(5).events()), all(0..10), "{}", site.log());
 }

@@ -1,0 +1,157 @@
+//! At which position a page is being read, and, once a run has died there, at which line: a line that ends runs must not do so
+//! for ever. Never decides what becomes of the line.
+//!
+//! A run that finds that one before it died while it read at the same position marks each line before it decodes it. If it dies
+//! as well, the line that is marked is the suspect.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::StateFolder;
+use super::record::{self, Loaded};
+use crate::files::{FileError, PRIVATE_MODE, no_follow, remove};
+use crate::siem::event::EventId;
+
+/// Suspects of one position that are remembered.
+const SUSPECTS_MAX: usize = 1_000;
+
+/// What stands in the mark between two lines.
+const NO_LINE: EventId = [0; size_of::<EventId>()];
+
+/// The attempt to read a page.
+#[derive(Debug)]
+pub struct Attempt {
+    record: PathBuf,
+    mark: PathBuf,
+    /// The mark, where each line is marked.
+    marking: Option<File>,
+    suspects: Vec<EventId>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    position: String,
+    /// The lines of this attempt are marked.
+    marks: bool,
+    suspects: Vec<EventId>,
+}
+
+impl Attempt {
+    /// That of the source with this cursor key.
+    pub fn of(state: &StateFolder, key: &str) -> Self {
+        let path = |kind: &str| state.path().join(format!("{kind}-{key}"));
+        Self { record: path("attempt"), mark: path("mark"), marking: None, suspects: Vec::new() }
+    }
+
+    /// Begins to read at this position.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn begin(&mut self, position: &str) -> Result<(), FileError> {
+        let mut now = Record { position: position.to_owned(), ..Record::default() };
+        if let Loaded::Intact(before) = record::load::<Record>(&self.record)?
+            && before.position == position
+        {
+            now.suspects.clone_from(&before.suspects);
+            let suspect = marked(&self.mark).filter(|_| before.marks);
+            now.suspects.extend(suspect.filter(|id| !before.suspects.contains(id)));
+            now.suspects.truncate(SUSPECTS_MAX);
+            now.marks = true;
+        }
+        if now.marks {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(PRIVATE_MODE).custom_flags(no_follow());
+            let file = options.open(&self.mark).map_err(FileError::of("open", &self.mark))?;
+            self.marking = Some(file);
+        }
+        record::save(&self.record, &now)?;
+        self.suspects = now.suspects;
+        self.set_mark(&NO_LINE);
+        Ok(())
+    }
+
+    /// Whether lines must be marked, or may be suspect.
+    pub fn is_wary(&self) -> bool {
+        self.marking.is_some()
+    }
+
+    /// Whether this line has ended a run.
+    pub fn is_suspect(&self, id: &EventId) -> bool {
+        self.suspects.contains(id)
+    }
+
+    /// This line is about to be decoded.
+    pub fn line_begins(&self, id: &EventId) {
+        self.set_mark(id);
+    }
+
+    /// It is decoded.
+    pub fn line_ends(&self) {
+        self.set_mark(&NO_LINE);
+    }
+
+    /// The page is read, however it ended.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn end(&mut self) -> Result<(), FileError> {
+        self.suspects.clear();
+        if self.marking.take().is_some() {
+            remove(&self.mark)?;
+        }
+        remove(&self.record)
+    }
+
+    fn set_mark(&self, id: &EventId) {
+        // Without a mark a line that ends runs stays unknown: no reason to hold the others back.
+        if let Some(Err(error)) = self.marking.as_ref().map(|file| file.write_all_at(id, 0)) {
+            log::debug!("cannot write {}: {error}", self.mark.display());
+        }
+    }
+}
+
+/// The line at which the run before died.
+fn marked(path: &Path) -> Option<EventId> {
+    let mut id = NO_LINE;
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut id));
+    (read.is_ok() && id != NO_LINE).then_some(id)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_at_which_the_second_run_died_is_the_suspect() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(folder.path());
+        let begin = |position: &str| {
+            let mut attempt = Attempt::of(&state, "a-1");
+            attempt.begin(position).unwrap();
+            attempt
+        };
+        let (one, two) = ([1; 16], [2; 16]);
+        // It dies somewhere; then between two lines; then at a line.
+        assert!(!begin("x").is_wary());
+        let second = begin("x");
+        second.line_begins(&one);
+        second.line_ends();
+        begin("x").line_begins(&one);
+        // That line is known from then on, and another one may follow.
+        let fourth = begin("x");
+        assert!(fourth.is_suspect(&one) && !fourth.is_suspect(&two));
+        fourth.line_begins(&two);
+        let mut fifth = begin("x");
+        assert!(fifth.is_suspect(&one) && fifth.is_suspect(&two));
+        // Behind the page all is forgotten, as it is at another position.
+        fifth.end().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        begin("x");
+        assert!(!begin("y").is_wary());
+    }
+}
