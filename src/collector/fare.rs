@@ -22,6 +22,8 @@ pub(super) struct Fare {
     saved: Health,
     /// Nothing was remembered.
     pub(super) is_new: bool,
+    /// Akamai refuses some of its config ids, not all: pages come, and `auth_failed` holds all the same.
+    pub(super) is_partly_refused: bool,
 }
 
 impl Fare {
@@ -42,7 +44,7 @@ impl Fare {
             // What it said of the past is lost; what holds now is found out again.
             Loaded::Corrupt => (Health::default(), false),
         };
-        Ok(Self { name: name.to_owned(), file, saved: health.clone(), health, is_new })
+        Ok(Self { name: name.to_owned(), file, saved: health.clone(), health, is_new, is_partly_refused: false })
     }
 
     /// A state holds.
@@ -96,7 +98,9 @@ impl Fare {
         self.health.failures = 0;
         for condition in [Condition::FetchFailed, Condition::AuthFailed, Condition::RateLimited, Condition::ConfigError]
         {
-            self.end(store, condition);
+            if condition != Condition::AuthFailed || !self.is_partly_refused {
+                self.end(store, condition);
+            }
         }
     }
 

@@ -351,6 +351,7 @@ impl<'a> Collector<'a> {
         let exit = match fetched {
             Ok(()) => {
                 fare.succeeded(&mut self.store);
+                fare.end(&mut self.store, Condition::Truncated);
                 Exit::Done
             }
             Err(WindowError::Closed) => Exit::Done,
@@ -358,6 +359,9 @@ impl<'a> Collector<'a> {
                 log::error!("source {}: {error}", source.name);
                 if error.exit() == Exit::Refused {
                     fare.begin(&mut self.store, Condition::AuthFailed, &error.to_string());
+                }
+                if matches!(error, WindowError::Incomplete(_)) {
+                    fare.begin(&mut self.store, Condition::Truncated, &error.to_string());
                 }
                 fare.run_failed(&mut self.store, &error.to_string());
                 error.exit()

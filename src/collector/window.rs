@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::budget::HANDOVER_BYTES_MAX;
 use super::page::time_left;
 use super::store::Store;
 use crate::client::{AskError, Client};
@@ -64,7 +65,15 @@ pub(super) fn to_stdout(
     handover: &mut Handover,
     deadline: Instant,
 ) -> Result<(), WindowError> {
-    let answer = fetch(source, client, deadline, |line| Ok(handover.write_line(line)?));
+    let mut bytes = 0;
+    let answer = fetch(source, client, deadline, |line| {
+        bytes += line.len() as u64;
+        if bytes > HANDOVER_BYTES_MAX {
+            let mib = HANDOVER_BYTES_MAX >> 20;
+            return Err(WindowError::Incomplete(format!("the wodle takes no more than {mib} MiB of one run")));
+        }
+        Ok(handover.write_line(line)?)
+    });
     handover.flush()?;
     answer
 }

@@ -9,6 +9,7 @@ use super::seen::SeenMark;
 use super::{StateFolder, key};
 use crate::config::Source;
 use crate::files::FileError;
+use crate::siem::query::ConfigIds;
 
 /// Where the next request begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,24 @@ pub struct Cursor {
     pub bursts: u64,
 }
 
+impl Cursor {
+    /// That of a source that was never asked, which may ask for so many events.
+    pub fn new(limit: u32) -> Self {
+        Self {
+            position: Position::Since(0),
+            committed_s: 0,
+            caught_up_s: 0,
+            segment: 0,
+            limit,
+            limit_failed: None,
+            shortfall: None,
+            skip_seen: false,
+            seen: SeenMark::default(),
+            bursts: 0,
+        }
+    }
+}
+
 /// Where a source's cursor is kept.
 #[derive(Clone, Debug)]
 pub struct CursorFile {
@@ -69,7 +88,12 @@ pub struct CursorFile {
 impl CursorFile {
     /// That of a source.
     pub fn of(state: &StateFolder, source: &Source) -> Self {
-        let ids = source.config_ids.joined();
+        Self::with_ids(state, source, &source.config_ids)
+    }
+
+    /// That of a source when it is asked for these of its config ids.
+    pub fn with_ids(state: &StateFolder, source: &Source, config_ids: &ConfigIds) -> Self {
+        let ids = config_ids.joined();
         let identity = [source.host.authority.as_str(), ids.as_str()];
         Self { key: key(&source.name, &identity), path: state.file("cursor", &source.name, &identity) }
     }

@@ -2,6 +2,7 @@
 //! answer moves the cursor.
 
 mod failing;
+mod refused;
 
 use std::io::Read;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use crate::exit::Exit;
 use crate::files::FileError;
 use crate::siem::event::{EventDecoder, EventId};
 use crate::siem::page::Context;
-use crate::siem::query::{NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
+use crate::siem::query::{ConfigIds, NEWEST_S, Query, RETENTION_MARGIN_S, RETENTION_S, Range, Window};
 use crate::state::Loaded;
 use crate::state::attempt::Attempt;
 use crate::state::bursts::BurstFiles;
@@ -43,6 +44,8 @@ pub(super) struct SourceRun<'a> {
     pub(super) source: &'a Source,
     client: Client,
     decoder: EventDecoder,
+    /// Whose events are asked for: those of its config ids that Akamai does not refuse.
+    config_ids: ConfigIds,
     cursor_file: CursorFile,
     cursor: Cursor,
     seen: SeenFiles,
@@ -108,18 +111,8 @@ impl<'a> SourceRun<'a> {
             backfilled: SeenFiles::of_backfill(&state, &source.name),
             reading: Attempt::of(&state, &cursor_file.key),
             bursts: BurstFiles::of(&state, &cursor_file.key),
-            cursor: Cursor {
-                position: Position::Since(0),
-                committed_s: 0,
-                caught_up_s: 0,
-                segment: 0,
-                limit: source.limit,
-                limit_failed: None,
-                shortfall: None,
-                skip_seen: false,
-                seen: SeenMark::default(),
-                bursts: 0,
-            },
+            cursor: Cursor::new(source.limit),
+            config_ids: source.config_ids.clone(),
             cursor_file,
             fare,
             not_before: Instant::now(),
@@ -133,19 +126,25 @@ impl<'a> SourceRun<'a> {
             failed: None,
             events: 0,
         };
-        let saved = run.cursor_file.load()?;
-        match (store.spool.unsaved_cursor(&run.cursor_file.key).cloned(), saved) {
-            (Some(cursor), _) | (None, Loaded::Intact(cursor)) => {
-                let limit = cursor.limit.min(source.limit);
-                // The ids are the source's: it may have been asked for something else since.
-                let seen = cursor.seen.max(run.fare.health.seen);
-                run.cursor = Cursor { limit, seen, ..cursor };
-            }
-            (None, Loaded::Missing) => run.start(store),
-            (None, Loaded::Corrupt) => run.replace_corrupt_cursor(store)?,
-        }
-        store.spool.number_beyond(run.cursor.segment);
+        run.load_cursor(store)?;
         Ok(run)
+    }
+
+    fn load_cursor(&mut self, store: &mut Store) -> Result<(), FileError> {
+        let saved = self.cursor_file.load()?;
+        match (store.spool.unsaved_cursor(&self.cursor_file.key).cloned(), saved) {
+            (Some(cursor), _) | (None, Loaded::Intact(cursor)) => {
+                let limit = cursor.limit.min(self.source.limit);
+                // The ids are the source's: it may have been asked for something else since.
+                let seen = cursor.seen.max(self.fare.health.seen);
+                let skip_seen = cursor.skip_seen || seen > cursor.seen;
+                self.cursor = Cursor { limit, seen, skip_seen, ..cursor };
+            }
+            (None, Loaded::Missing) => self.start(store),
+            (None, Loaded::Corrupt) => self.replace_corrupt_cursor(store)?,
+        }
+        store.spool.number_beyond(self.cursor.segment);
+        Ok(())
     }
 
     /// When it was asked last, in Unix seconds; 0 if never.
@@ -163,7 +162,16 @@ impl<'a> SourceRun<'a> {
     fn start(&mut self, store: &mut Store) {
         self.is_fresh = true;
         if self.fare.is_new {
-            store.tell(&Notice::new(&self.source.name, "started"));
+            // It may be an old one under another name.
+            let error = store.state.has_cursor().then(|| {
+                format!(
+                    "there is no state of this name: it starts with the last {} s. If its section was renamed, fetch what \
+                     lies before with wazuh-akamai backfill --source {} --from TIME",
+                    self.source.window_s, self.source.name
+                )
+            });
+            error.iter().for_each(|error| log::warn!("source {}: {error}", self.source.name));
+            store.tell(&Notice { error, ..Notice::new(&self.source.name, "started") });
         }
         if self.fare.health.committed_s.is_some() {
             self.cursor.skip_seen = true;
@@ -202,7 +210,7 @@ impl<'a> SourceRun<'a> {
             Position::Since(_) => Range::Window(Window { from: from.min(asked_s - NEWEST_S - 1), to: None }),
             Position::Offset(offset) => Range::Offset(offset.clone()),
         };
-        let query = Query { config_ids: self.source.config_ids.clone(), range, limit: self.cursor.limit };
+        let query = Query { config_ids: self.config_ids.clone(), range, limit: self.cursor.limit };
         let answer = self.client.ask(&query, self.fare.health.skew_s, page::time_left(deadline));
         self.asked = Some(Instant::now());
         match answer {
@@ -214,6 +222,7 @@ impl<'a> SourceRun<'a> {
                 }
                 self.take_page(shared, answer.body, asked_s, deadline)
             }
+            Err(error) if self.leaves_out_refused(shared, &error)? => Ok(()),
             Err(error) => self.ask_failed(&mut lock(shared), &error),
         }
     }
@@ -464,9 +473,9 @@ impl<'a> SourceRun<'a> {
 
     /// At the end of a run: what became of the source is remembered and told. Returns how it ended.
     pub(super) fn close(&mut self, store: &mut Store) -> Exit {
-        let mut exit = Exit::Done;
+        let mut exit = if self.fare.is_partly_refused { Exit::Refused } else { Exit::Done };
         if let Some((failed, error)) = self.failed.take() {
-            exit = failed;
+            exit = exit.and(failed);
             if let Some(slowed) = self.slowed.take() {
                 self.fare.begin(store, Condition::RateLimited, &slowed);
             }

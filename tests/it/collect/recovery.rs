@@ -335,3 +335,52 @@ fn what_somebody_else_answers_is_no_event() {
         assert_eq!(numbers(&site.collect().expect(0).events()), all(0..5));
     }
 }
+
+#[test]
+fn one_config_id_that_is_refused_stops_no_other() {
+    for status in [403, 404] {
+        let site = Site::with(Settings { config_ids: "14227;7".into(), ..Settings::default() }, "");
+        site.store(60, 0..5);
+        site.collect().expect(0);
+        site.akamai.misbehave(Habits { refused: Some(("7".into(), status)), ..Habits::default() });
+        site.store(40, 5..8);
+        let ended = site.collect().expect(4);
+        assert_eq!(
+            (numbers(&ended.events()), notices(&ended.events())),
+            (all(5..8), vec!["auth_failed".into()]),
+            "{}",
+            site.log()
+        );
+        let told = ended.events().iter().find(|event| event["type"] == "akamai_collector").unwrap().to_string();
+        assert!(told.contains(&format!("config id 7: Akamai answered {status}")), "{told}");
+        site.store(20, 8..10);
+        let ended = site.collect().expect(4);
+        assert_eq!((numbers(&ended.events()), notices(&ended.events())), (all(8..10), vec![]), "{}", site.log());
+        site.akamai.misbehave(Habits::default());
+        site.store(10, 10..12);
+        let ended = site.collect().expect(0);
+        let told = vec!["recovered:auth_failed".to_owned()];
+        assert_eq!((numbers(&ended.events()), notices(&ended.events())), (all(10..12), told), "{}", site.log());
+    }
+}
+
+#[test]
+fn a_window_that_is_more_than_the_wodle_takes_is_told() {
+    let site = Site::with(Settings { bulk: Some(30_000), ..Settings::default() }, "mode = window\n");
+    let ended = site.collect_unchecked().expect(5);
+    assert!(ended.stdout.len() < 62 << 20, "{}", ended.stdout.len());
+    let last = ended.stdout.rsplit(|byte| *byte == b'\n').nth(1).unwrap();
+    assert!(String::from_utf8_lossy(last).contains("\"event\":\"truncated\""), "{}", site.log());
+}
+
+#[test]
+fn a_source_of_another_name_beside_known_ones_says_where_it_starts() {
+    let site = Site::new();
+    site.store(60, 0..5);
+    site.collect().expect(0);
+    site.configure(&format!("[default]\n{}", site.akamai.config().replace("[default]", "[renamed]")));
+    let events = site.collect().expect(0).events();
+    assert_eq!(notices(&events), ["started"]);
+    let told = events.iter().find(|event| event["type"] == "akamai_collector").unwrap().to_string();
+    assert!(told.contains("backfill --source renamed"), "{told}");
+}
