@@ -190,8 +190,13 @@ impl Delivering {
 /// What analysisd's counters say of a batch that the wodle has forwarded; none where they could not and cannot be had. What
 /// still waits there is waited for, but not for half of the time in which Akamai is asked.
 pub(super) fn counted(batch: &Batch, analysisd: &Analysisd, budget: &Budget) -> Option<Fate> {
-    let Some(before) = batch.counters else {
-        return analysisd.has_counters().then_some(Fate::Lost);
+    let before = match (batch.counters, analysisd.stats()) {
+        (Some(before), _) => before,
+        // It was only just starting then. The socket is still that of this life, which began with nothing.
+        (None, Ok(stats)) => {
+            Counters { boot: stats.counters.boot, started_s: stats.counters.started_s, ..Counters::default() }
+        }
+        (None, Err(error)) => return error.may_pass().then_some(Fate::Waiting),
     };
     let mut forwarded = Forwarded::new(before, batch.lines, cores());
     let until = Instant::now() + Duration::from_secs(COUNTED_S_MAX).min(budget.last_request() / 2);
