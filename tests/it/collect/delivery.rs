@@ -395,3 +395,20 @@ fn check_looks_at_the_bytes_of_a_run_as_well_as_at_its_lines() {
         assert_eq!(said.contains("a shorter interval of the wodle"), mend, "{said}");
     }
 }
+
+#[test]
+fn what_was_handed_over_while_analysisd_had_no_counters_yet_comes_once() {
+    let site = Site::new();
+    let analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    let control = site.wazuh("queue/sockets/analysis");
+    fs::rename(&control, site.path("aside")).unwrap();
+    site.store(60, 0..20);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    fs::rename(site.path("aside"), &control).unwrap();
+    assert!(wodle.collect().expect(0).stdout.is_empty(), "{}", site.log());
+    while in_file(&analysisd) != all(0..20) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(site.state_files("spool-").is_empty());
+}
