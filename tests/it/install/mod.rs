@@ -209,10 +209,12 @@ fn what_is_not_safely_edited_is_left_alone_with_line_and_reason() {
 fn where_there_is_nothing_to_install_into_nothing_changes_and_it_is_no_failure() {
     let empty = Root { folder: tempfile::tempdir().unwrap() };
     empty.run(&["install"]).fails(0, "there is no Wazuh in");
-    for version in ["v5.0.0", "v4.2.7"] {
+    for (version, says) in [("v5.0.0", "Wazuh 5 is not supported yet"), ("v4.2.7", "works with 4.3 to 4.x")] {
         let root = Root::of("server", version);
         let before = root.tree();
-        root.run(&["install"]).fails(0, "works with 4.3 to 4.x");
+        let ended = root.run(&["install"]);
+        assert!(ended.stderr.contains("nothing was changed"), "{}", ended.stderr);
+        ended.fails(0, says);
         assert_eq!(root.tree(), before);
     }
     let root = Root::manager();
