@@ -148,3 +148,61 @@ impl Sink<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::siem::event::{EVENT_LINE_BYTES_MAX, EventSettings};
+    use crate::state::StateFolder;
+    use crate::state::segment::Header;
+    use crate::state::spool::Spool;
+
+    /// How this answer ends, and the event lines in it.
+    fn read(body: &str, bytes_max: u64) -> (PageEnd, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segment = Spool::look(&StateFolder::at(folder.path())).unwrap().write(&Header::default()).unwrap();
+        let mut add_id = |_| Ok(());
+        let mut sink = Sink {
+            segment: &mut segment,
+            add_id: &mut add_id,
+            load_bursts: &|| None,
+            skip: None,
+            bytes_max,
+            wary: None,
+        };
+        let mut decoder = EventDecoder::new(EventSettings {
+            source: "a".into(),
+            line_bytes_max: EVENT_LINE_BYTES_MAX,
+            redact_headers: Vec::new(),
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let page = read_into(body.as_bytes(), &mut decoder, &mut sink, deadline).unwrap();
+        (page.end, page.received)
+    }
+
+    #[test]
+    fn only_a_context_line_at_the_end_makes_an_answer_whole() {
+        const EVENT: &str = "{\"attackData\":{}}\n";
+        const CONTEXT: &str = "{\"offset\":\"x\",\"total\":1}\n";
+        for (body, is_whole) in [
+            (format!("{EVENT}{CONTEXT}"), true),
+            (CONTEXT.to_owned(), true),
+            (EVENT.to_owned(), false),
+            (String::new(), false),
+            (format!("{CONTEXT}{EVENT}"), false),
+            (format!("{EVENT}{CONTEXT}{{\"attackData\""), false),
+        ] {
+            let (end, _) = read(&body, 1 << 20);
+            assert_eq!(matches!(end, PageEnd::Whole(_)), is_whole, "{body}: {end:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_takes_no_more_room_than_it_may() {
+        let body = "{\"attackData\":{\"ruleData\":\"\"}}\n".repeat(1_000) + "{\"offset\":\"x\"}\n";
+        let (end, received) = read(&body, 20_000);
+        assert!(matches!(end, PageEnd::NoRoom) && received < 1_000, "{end:?} after {received}");
+        assert!(matches!(read(&body, 1 << 20), (PageEnd::Whole(_), 1_000)));
+    }
+}

@@ -309,3 +309,24 @@ fn it_keeps_a_drain_of_any_rate_busy() {
         assert!(written >= u64::from(per_s) * 20 * 94 / 100, "{per_s}: {written}");
     }
 }
+
+#[test]
+fn what_was_sent_counts_as_received_only_when_a_later_look_shows_no_drop() {
+    let position = |lines| Position { lines, to: place(lines) };
+    let mut barriers = Barriers::new(position(0), None, 1);
+    let stats = |dropped| stats::Stats {
+        counters: stats::Counters { started_s: 1, dropped, ..stats::Counters::default() },
+        input: 0,
+        rules: 0,
+        alerts: 0,
+        input_max: 16_384,
+        is_limited: false,
+    };
+    barriers.look(Duration::from_millis(0), 0, position(0), &stats(0));
+    barriers.sent(5);
+    barriers.look(Duration::from_millis(300), 0, position(5), &stats(0));
+    assert_eq!(barriers.received().0, position(0));
+    // It had been dropped, and its counters said so a moment later.
+    let look = barriers.look(Duration::from_millis(330), 0, position(5), &stats(1));
+    assert_eq!(look.back_to, Some(position(0)));
+}
