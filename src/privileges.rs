@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid, setuid};
-use rustix::fs::{AtFlags, Mode, OFlags, chownat, fchmod, fchown, openat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, chownat, fchmod, fchown, openat};
 
 use crate::files::FileError;
 
@@ -38,10 +38,12 @@ pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError
     let (uid, gid) = ids(owner);
     let failed = |operation| move |error: rustix::io::Errno| FileError::of(operation, path)(error.into());
     fchmod(&folder, Mode::from_raw_mode(FOLDER_MODE)).map_err(failed("change the mode of"))?;
-    for entry in fs::read_dir(path).map_err(FileError::of("list", path))? {
-        let name = entry.map_err(FileError::of("list", path))?.file_name();
+    for entry in Dir::read_from(&folder).map_err(failed("list"))? {
+        let entry = entry.map_err(failed("list"))?;
         // Opened as a name only: nothing is read, no pipe is waited for.
-        let Ok(file) = openat(&folder, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {
+        let Ok(file) =
+            openat(&folder, entry.file_name(), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        else {
             continue;
         };
         let metadata = fs::File::from(file.try_clone().map_err(FileError::of("look at", path))?).metadata();
