@@ -1,7 +1,7 @@
 //! How a source fares (or all of them together), remembered and told to Wazuh: once when a state begins, once when it ends.
 //! Never asks Akamai.
 
-use super::notice::Notice;
+use super::notice::{ERROR_CHARS_MAX, Notice};
 use super::store::Store;
 use crate::clock::{span, unix_seconds};
 use crate::exit::Exit;
@@ -78,11 +78,16 @@ impl Fare {
     pub(super) fn note_config(&mut self, store: &mut Store, error: Option<&str>) {
         match error {
             Some(error) => {
-                self.health.last_error = Some((unix_seconds(), error.to_owned()));
+                self.note_error(error);
                 self.begin(store, Condition::ConfigError, error);
             }
             None => self.end(store, Condition::ConfigError),
         }
+    }
+
+    /// Remembers what went wrong last.
+    pub(super) fn note_error(&mut self, error: &str) {
+        self.health.last_error = Some((unix_seconds(), error.chars().take(ERROR_CHARS_MAX).collect()));
     }
 
     /// Events of this span are lost; `from` is 0 where it is not known.
@@ -115,7 +120,7 @@ impl Fare {
     /// A run ends with this error.
     pub(super) fn run_failed(&mut self, store: &mut Store, error: &str) {
         let now = unix_seconds();
-        self.health.last_error = Some((now, error.to_owned()));
+        self.note_error(error);
         // What Akamai refuses or slows down has an event of its own.
         let is_told = [Condition::AuthFailed, Condition::RateLimited, Condition::ClockSkew, Condition::ConfigError]
             .iter()

@@ -1,6 +1,7 @@
 //! Every host has a thread of its own, which asks its sources one after the other, a page each, at most once a second. Never
 //! hands anything over, never holds the store while it waits for Akamai.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -65,7 +66,7 @@ pub(super) fn ask_hosts<'a>(
             match thread.map(thread::ScopedJoinHandle::join) {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => log::error!("what asked a host ended by a bug; the others went on"),
-                Err(error) => log::error!("cannot start a thread: {error}"),
+                Err(error) => lock(&shared).full = Some(format!("cannot start a thread to ask a host: {error}")),
             }
         }
     });
@@ -90,7 +91,12 @@ fn ask_host(runs: &mut [SourceRun<'_>], shared: &Shared<'_>, until: Until, page_
         }
         thread::sleep(at.saturating_duration_since(now));
         run.is_asking = true;
-        let ended = run.step(shared, until.last_page);
+        // A page that ends in a panic ends its source, not those beside it; what was not committed counts for nothing.
+        let Ok(ended) = catch_unwind(AssertUnwindSafe(|| run.step(shared, until.last_page))) else {
+            run.standing = Standing::Stopped;
+            free = Instant::now() + REQUEST_GAP;
+            continue;
+        };
         run.is_asking = false;
         // From when the host had the request for sure.
         free = run.asked.unwrap_or(now) + REQUEST_GAP;

@@ -4,10 +4,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::clock::rfc_3339;
+use crate::siem::control::encode_controls;
 use crate::state::health::Condition;
 
-/// Characters of an error that an event holds.
-const ERROR_CHARS_MAX: usize = 1_000;
+/// Characters of an error that an event holds, and that are remembered.
+pub(super) const ERROR_CHARS_MAX: usize = 1_000;
 
 /// A collector event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +62,8 @@ impl Notice {
                 collector.insert(key.to_owned(), value);
             }
         };
-        let shown = |text: &String| json!(text.chars().take(ERROR_CHARS_MAX).collect::<String>());
+        // Akamai's words, or those of whoever answers in its place, stand in an error: they get no line of their own either.
+        let shown = |text: &String| json!(encode_controls(&text.chars().take(ERROR_CHARS_MAX).collect::<String>()));
         add("error", self.error.as_ref().map(shown));
         add("from", self.span.and_then(|(from, _)| from).map(|from| json!(rfc_3339(from))));
         add("to", self.span.map(|(_, to)| json!(rfc_3339(to))));
@@ -87,7 +89,7 @@ mod tests {
         assert_eq!(
             gap.line(),
             "{\"type\":\"akamai_collector\",\"akamai\":{\"source\":\"shop\",\"collector\":{\"event\":\"data_gap\",\
-             \"error\":\"a \\\"quoted\\\"\\nerror\",\"from\":\"1970-01-01T00:00:01Z\",\"to\":\"1970-01-01T00:01:00Z\"}}}\n"
+             \"error\":\"a \\\"quoted\\\"%0aerror\",\"from\":\"1970-01-01T00:00:01Z\",\"to\":\"1970-01-01T00:01:00Z\"}}}\n"
         );
         let long = Notice::began("", Condition::Backlog, &"x".repeat(10_000)).line();
         assert!(long.len() < 1_200 && !long.contains("source"), "{long}");

@@ -111,7 +111,9 @@ impl Sink<'_> {
     fn take(&mut self, line: &[u8], decoder: &mut EventDecoder) -> Result<(), FileError> {
         let Some(wary) = &mut self.wary else { return self.decode(line, decoder) };
         if !wary.has_begun {
-            wary.attempt.begin(wary.position)?;
+            if let Err(error) = wary.attempt.begin(wary.position) {
+                log::warn!("{error}; a line that ends this run would not be known by it");
+            }
             wary.has_begun = true;
         }
         if !wary.attempt.is_wary() {

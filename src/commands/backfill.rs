@@ -58,7 +58,7 @@ pub fn run(cli: &Cli, args: &BackfillArgs) -> Exit {
         log::error!("{error}");
         return Exit::Local;
     }
-    end_on_signal(LineGuard::default(), Exit::Local);
+    end_on_signal(LineGuard::default(), Exit::Local, || {});
     let state = StateFolder::at(&config.global.state_dir);
     let mut pace = Pace::default();
     let to = window.to.unwrap_or(now - NEWEST_S);

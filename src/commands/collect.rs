@@ -18,6 +18,7 @@ use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output
 use crate::exit::Exit;
 use crate::handover::{Handover, LineGuard};
 use crate::install::{Home, rules_problem};
+use crate::state::attempt::Attempt;
 use crate::state::health::Condition;
 use crate::state::{StateFolder, StateLock};
 use crate::wazuh::Wazuh;
@@ -88,12 +89,13 @@ pub fn run(cli: &Cli) -> Exit {
         return Exit::Local;
     }
     let guard = LineGuard::default();
-    end_on_signal(guard.clone(), Exit::Done);
     end_when_late(guard.clone(), budget.watchdog().saturating_sub(started.elapsed()));
     let _lock = match lock(&state) {
         Ok(lock) => lock,
         Err(exit) => return exit,
     };
+    let folder = state.clone();
+    end_on_signal(guard.clone(), Exit::Done, move || Attempt::forget_all(&folder));
     let spool_bytes_max = config.global.spool_bytes_max;
     let handover = Handover::new(guard);
     collector::run(Run {
@@ -238,12 +240,13 @@ fn tell_directly(condition: Condition, error: &str) {
     collector::tell_directly(condition, error, Handover::new(LineGuard::default()));
 }
 
-/// A signal ends the process between two lines. Nothing else needs an end: what a run was at is finished by the next one.
-pub(super) fn end_on_signal(guard: LineGuard, exit: Exit) {
+/// A signal ends the process between two lines, and `last` is done before. Nothing else needs an end: what a run was at is finished
+/// by the next one.
+pub(super) fn end_on_signal(guard: LineGuard, exit: Exit, last: impl Fn() + Send + 'static) {
     let Ok(mut signals) = Signals::new([SIGTERM, SIGINT, SIGHUP]) else { return };
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            end(&guard, &format!("ended by signal {signal}"), log::Level::Info, exit);
+            end(&guard, &format!("ended by signal {signal}"), log::Level::Info, exit, last);
         }
     });
 }
@@ -252,12 +255,13 @@ pub(super) fn end_on_signal(guard: LineGuard, exit: Exit) {
 fn end_when_late(guard: LineGuard, after: Duration) {
     thread::spawn(move || {
         thread::sleep(after);
-        end(&guard, "the run takes too long and is ended", log::Level::Error, Exit::Local);
+        end(&guard, "the run takes too long and is ended", log::Level::Error, Exit::Local, || {});
     });
 }
 
-fn end(guard: &LineGuard, why: &str, level: log::Level, exit: Exit) {
+fn end(guard: &LineGuard, why: &str, level: log::Level, exit: Exit, last: impl Fn()) {
     let _between_lines = guard.between_lines_within(Duration::from_millis(LINE_MS_MAX));
     log::log!(level, "{why}");
+    last();
     std::process::exit(exit as i32);
 }

@@ -29,6 +29,21 @@ pub(crate) fn percent_encoded(byte: u8) -> [u8; 3] {
     [b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
 }
 
+/// A text of ours, for an event: its control characters are percent-encoded.
+pub(crate) fn encode_controls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let mut buffer = [0; 4];
+        let bytes = character.encode_utf8(&mut buffer).as_bytes();
+        if character == '\0' || control_length(bytes) > 0 {
+            out.extend(bytes.iter().flat_map(|byte| percent_encoded(*byte)).map(char::from));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

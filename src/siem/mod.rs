@@ -1,7 +1,7 @@
 //! Akamai's SIEM protocol, PURE: what is asked, what comes back, what an event is. Never does I/O, never knows the time.
 
 mod blocks;
-mod control;
+pub(crate) mod control;
 pub mod event;
 mod json;
 pub mod page;

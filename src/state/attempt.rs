@@ -1,8 +1,8 @@
 //! At which position a page is being read, and, once a run has died there, at which line: a line that ends runs must not do so
 //! for ever. Never decides what becomes of the line.
 //!
-//! A run that finds that one before it died while it read at the same position marks each line before it decodes it. If it dies
-//! as well, the line that is marked is the suspect.
+//! A run that finds that one before it died while it read at the same position marks each line before it decodes it. The line at
+//! which two such runs died is the suspect: one death may be a kill or a power failure, which finds any line.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::{self, Loaded};
-use crate::files::{FileError, PRIVATE_MODE, no_follow, remove};
+use crate::files::{FileError, PRIVATE_MODE, no_follow, open_regular, remove};
 use crate::siem::event::EventId;
 
 /// Suspects of one position that are remembered.
@@ -37,6 +37,9 @@ struct Record {
     position: String,
     /// The lines of this attempt are marked.
     marks: bool,
+    /// The line at which a run died that had marked it.
+    #[serde(default)]
+    died_at: Option<EventId>,
     suspects: Vec<EventId>,
 }
 
@@ -45,6 +48,15 @@ impl Attempt {
     pub fn of(state: &StateFolder, key: &str) -> Self {
         let path = |kind: &str| state.path().join(format!("{kind}-{key}"));
         Self { record: path("attempt"), mark: path("mark"), marking: None, suspects: Vec::new() }
+    }
+
+    /// A run is ended by somebody, and by no line: nothing is suspect. Only for whoever holds the lock.
+    pub fn forget_all(state: &StateFolder) {
+        let names = ["attempt-", "mark-"].map(|start| state.names(start).unwrap_or_default());
+        for name in names.iter().flatten() {
+            // What stays only makes the next run mark its lines.
+            let _ = remove(&state.path().join(name));
+        }
     }
 
     /// Begins to read at this position.
@@ -57,8 +69,9 @@ impl Attempt {
             && before.position == position
         {
             now.suspects.clone_from(&before.suspects);
-            let suspect = marked(&self.mark).filter(|_| before.marks);
-            now.suspects.extend(suspect.filter(|id| !before.suspects.contains(id)));
+            let line = marked(&self.mark).filter(|_| before.marks);
+            now.suspects.extend(line.filter(|id| before.died_at == Some(*id) && !before.suspects.contains(id)));
+            now.died_at = line.or(before.died_at);
             now.suspects.truncate(SUSPECTS_MAX);
             now.marks = true;
         }
@@ -117,8 +130,8 @@ impl Attempt {
 /// The line at which the run before died.
 fn marked(path: &Path) -> Option<EventId> {
     let mut id = NO_LINE;
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut id));
-    (read.is_ok() && id != NO_LINE).then_some(id)
+    let read = open_regular(path).is_ok_and(|mut file| file.read_exact(&mut id).is_ok());
+    (read && id != NO_LINE).then_some(id)
 }
 
 #[cfg(test)]
@@ -127,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_at_which_the_second_run_died_is_the_suspect() {
+    fn the_line_at_which_two_runs_died_is_the_suspect() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::at(folder.path());
         let begin = |position: &str| {
@@ -141,11 +154,18 @@ mod tests {
         let second = begin("x");
         second.line_begins(&one);
         second.line_ends();
+        begin("x").line_begins(&two);
+        // Each time at another line; then at the same.
         begin("x").line_begins(&one);
+        let again = begin("x");
+        assert!(!again.is_suspect(&one) && !again.is_suspect(&two));
+        again.line_begins(&one);
         // That line is known from then on, and another one may follow.
-        let fourth = begin("x");
-        assert!(fourth.is_suspect(&one) && !fourth.is_suspect(&two));
-        fourth.line_begins(&two);
+        for _ in 0..2 {
+            let next = begin("x");
+            assert!(next.is_suspect(&one) && !next.is_suspect(&two));
+            next.line_begins(&two);
+        }
         let mut fifth = begin("x");
         assert!(fifth.is_suspect(&one) && fifth.is_suspect(&two));
         // Behind the page all is forgotten, as it is at another position.

@@ -15,8 +15,8 @@ use crate::files::{FileError, append, open_regular, replace_file};
 /// are, so that a newer file can be told from a damaged one.
 pub(super) const VERSION: u32 = 1;
 
-/// Bytes of a record; the largest has some 2 kB.
-const RECORD_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a record; the largest has some 2 kB, but for an offset, which may have 64 KiB, and suspect lines.
+const RECORD_BYTES_MAX: u64 = 256 << 10;
 
 /// What was found.
 #[derive(Debug)]
@@ -69,7 +69,12 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>, FileEr
 pub(super) fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), FileError> {
     let json = serde_json::to_string(&Versioned { version: VERSION, record });
     let json = json.map_err(|error| FileError::of("write", path)(error.into()))?;
-    replace_file(path, format!("{json}\n{}\n", checksum(json.as_bytes())).as_bytes())
+    let text = format!("{json}\n{}\n", checksum(json.as_bytes()));
+    if text.len() as u64 > RECORD_BYTES_MAX {
+        // It could not be read back.
+        return Err(FileError::of("write", path)(io::ErrorKind::FileTooLarge.into()));
+    }
+    replace_file(path, text.as_bytes())
 }
 
 /// What a newer version wrote may mean something else: it is left as it is.

@@ -89,8 +89,8 @@ impl SeenFiles {
         }
         let path = self.path(mark.generation);
         let file = self.open(mark.generation)?;
-        let length = file.metadata().map_err(FileError::of("look at", &path))?.len();
-        let mark = SeenMark { ids: mark.ids.min(length / ID_BYTES), ..mark };
+        // A file that lost its end with the power gets zeros for it, which are no id: what is added stands behind the mark.
+        let mark = SeenMark { ids: mark.ids.min(GENERATION_IDS_MAX), ..mark };
         file.set_len(mark.ids * ID_BYTES).map_err(FileError::of("shorten", &path))?;
         Ok(SeenWriter { files: self, mark, out: BufWriter::new(file) })
     }

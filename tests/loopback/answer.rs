@@ -36,6 +36,8 @@ pub enum Fault {
     Html(u16),
     /// The body breaks off after so many bytes and the connection with it.
     CutAfter(usize),
+    /// The same, where the body is longer.
+    AtMost(usize),
     /// The same inside a gzip stream.
     CutGzip(usize),
     /// The body ends properly after its events.
@@ -291,7 +293,9 @@ fn page_answer(state: &State, clock: i64, page: Page, fault: Option<&Fault>, gzi
         body = encoder.finish().unwrap();
     }
     let pieces: VecDeque<io::Result<Bytes>> = match fault {
-        Some(Fault::CutAfter(at) | Fault::CutGzip(at)) => {
+        // Something on the way lets no more through.
+        Some(Fault::AtMost(bytes)) if body.len() <= *bytes => [Ok(body.into())].into(),
+        Some(Fault::CutAfter(at) | Fault::CutGzip(at) | Fault::AtMost(at)) => {
             body.truncate(*at);
             [Ok(body.into()), Err(io::ErrorKind::ConnectionReset.into())].into()
         }

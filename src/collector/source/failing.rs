@@ -32,7 +32,10 @@ impl SourceRun<'_> {
             Failure::Refused => self.fare.begin(store, Condition::AuthFailed, &text),
             _ => {}
         }
-        match retry::after(failure, self.attempt, random()) {
+        // Whatever else has failed before: the clock is corrected once.
+        let is_clock = matches!(failure, Failure::InvalidTimestamp(_));
+        let attempt = if is_clock { u32::from(self.clock_corrected) } else { self.attempt };
+        match retry::after(failure, attempt, random()) {
             Reaction::Wait(wait) => {
                 log::warn!("source {}: {text}; asking again in {:.1} s", self.source.name, wait.as_secs_f64());
                 self.not_before = Instant::now() + wait;
@@ -43,6 +46,7 @@ impl SourceRun<'_> {
             }
             Reaction::CorrectClock(skew) => {
                 log::warn!("source {}: {text}; going on with Akamai's time", self.source.name);
+                self.clock_corrected = true;
                 self.fare.health.skew_s += skew;
                 let skew_s = self.fare.health.skew_s;
                 self.fare.begin_with(store, Condition::ClockSkew, &text, |notice| notice.skew_s = Some(skew_s));
@@ -66,6 +70,7 @@ impl SourceRun<'_> {
         lacking: u64,
         at_floor: bool,
     ) -> Result<(), FileError> {
+        let is_cut = matches!(end, PageEnd::Incomplete(_));
         let reason = match end {
             PageEnd::Expired => {
                 const WHY: &str = "Akamai says \"Bad offset, expired data requested\"";
@@ -94,6 +99,14 @@ impl SourceRun<'_> {
             PageEnd::Whole(_) => format!("Akamai counts {lacking} events more"),
         };
         let error = format!("the answer is incomplete after {received} events: {reason}");
+        let whole = u32::try_from(received).unwrap_or(u32::MAX).min(self.cursor.limit / 2);
+        if at_floor && is_cut && whole > 0 {
+            // Its whole lines have come before: so many fit into an answer, and the cursor moves behind them.
+            log::warn!("source {}: {error}; asking again for {whole}", self.source.name);
+            self.failed = Some((Exit::Unavailable, error));
+            self.cursor.limit = whole;
+            return self.save_cursor(store);
+        }
         if at_floor {
             self.page_failed(error);
             return self.save_cursor(store);

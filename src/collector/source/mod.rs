@@ -62,6 +62,8 @@ pub(super) struct SourceRun<'a> {
     attempt: u32,
     /// The offset was given up in this run already.
     recovered: bool,
+    /// The clock was corrected since Akamai last took a request.
+    clock_corrected: bool,
     /// There is no cursor yet; there will be one as soon as Akamai has answered.
     is_fresh: bool,
     /// Akamai asked for fewer requests in this run.
@@ -119,6 +121,7 @@ impl<'a> SourceRun<'a> {
             asked: None,
             attempt: 0,
             recovered: false,
+            clock_corrected: false,
             is_fresh: false,
             slowed: None,
             standing: Standing::Open,
@@ -453,6 +456,7 @@ impl<'a> SourceRun<'a> {
                 self.standing = standing;
                 self.fare.succeeded(store);
                 (self.attempt, self.failed, self.not_before) = (0, None, Instant::now());
+                self.clock_corrected = false;
                 if lacking > 0 {
                     let error = format!("Akamai counts {lacking} events more than it sent, twice; they are given up");
                     log::error!("source {}: {error}", self.source.name);

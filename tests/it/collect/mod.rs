@@ -4,6 +4,7 @@ pub mod crash;
 mod delivery;
 mod disk;
 mod guards;
+mod mishaps;
 mod others;
 mod queue;
 pub mod recovery;
