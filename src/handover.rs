@@ -41,6 +41,8 @@ pub struct Handover {
     text: Vec<u8>,
     /// Lines so far.
     pub lines: u64,
+    /// Bytes so far, of all lines.
+    pub bytes: u64,
 }
 
 impl LineGuard {
@@ -67,7 +69,7 @@ impl Handover {
     /// A writer that takes `guard` for each write.
     pub fn new(guard: LineGuard) -> Self {
         let is_pipe = rustix::pipe::fcntl_getpipe_size(stdout()).is_ok();
-        Self { guard, is_pipe, text: Vec::with_capacity(WRITE_BYTES), lines: 0 }
+        Self { guard, is_pipe, text: Vec::with_capacity(WRITE_BYTES), lines: 0, bytes: 0 }
     }
 
     /// Writes a line, which has its line end.
@@ -81,6 +83,7 @@ impl Handover {
         }
         self.text.extend_from_slice(line);
         self.lines += 1;
+        self.bytes += line.len() as u64;
         Ok(())
     }
 

@@ -37,9 +37,8 @@ pub(super) struct Delivering {
     /// What the run before handed over has not arrived, so that it must be waited for, or go again.
     is_unproven: bool,
     pub(super) handover: Handover,
-    /// Lines and bytes of this run so far.
+    /// Lines of this run so far.
     pub(super) lines: u64,
-    bytes: u64,
     /// Nothing more goes out in this run.
     closed: bool,
 }
@@ -65,7 +64,7 @@ impl Delivering {
         let closed = fate == Some(Fate::Waiting);
         let is_unproven = matches!(fate, Some(Fate::Waiting | Fate::Lost));
         let counters = None;
-        Self { file, record, parent, socket, analysisd, counters, is_unproven, handover, lines: 0, bytes: 0, closed }
+        Self { file, record, parent, socket, analysisd, counters, is_unproven, handover, lines: 0, closed }
     }
 
     /// What lies behind this waits for Wazuh, however often it was handed over.
@@ -97,7 +96,7 @@ impl Delivering {
         let flushed = self.handover.flush();
         self.closed |= flushed.is_err();
         if flushed.is_ok() && !matches!(ended, Err(Stop::Output(_))) {
-            self.record.wodle_share = Some(WodleShare { lines: self.lines, lines_max, bytes: self.bytes });
+            self.record.wodle_share = Some(WodleShare { lines: self.lines, lines_max, bytes: self.handover.bytes });
             self.record_batch(store, to);
         }
         match ended.and(flushed.map_err(Stop::Output)) {
@@ -173,13 +172,12 @@ impl Delivering {
         let (mut lines, mut line) = (SpoolLines::default(), Vec::new());
         let mut next = *to;
         while lines.next(store, &mut next, &mut line).map_err(Stop::File)? {
-            let bytes = self.bytes + line.len() as u64;
+            let bytes = self.handover.bytes + line.len() as u64;
             if self.lines >= lines_max || bytes > HANDOVER_BYTES_MAX {
                 return Err(Stop::Budget);
             }
             self.handover.write_line(&line).map_err(Stop::Output)?;
             self.lines += 1;
-            self.bytes = bytes;
             *to = next;
         }
         *to = next;

@@ -65,10 +65,8 @@ pub(super) fn to_stdout(
     handover: &mut Handover,
     deadline: Instant,
 ) -> Result<(), WindowError> {
-    let mut bytes = 0;
     let answer = fetch(source, client, deadline, |line| {
-        bytes += line.len() as u64;
-        if bytes > HANDOVER_BYTES_MAX {
+        if handover.bytes + line.len() as u64 > HANDOVER_BYTES_MAX {
             let mib = HANDOVER_BYTES_MAX >> 20;
             return Err(WindowError::Incomplete(format!("the wodle takes no more than {mib} MiB of one run")));
         }

@@ -374,6 +374,19 @@ fn a_window_that_is_more_than_the_wodle_takes_is_told() {
 }
 
 #[test]
+fn windows_that_are_together_more_than_the_wodle_takes_are_told() {
+    let site = Site::with(Settings { bulk: Some(12_000), ..Settings::default() }, "mode = window\n");
+    site.collect_unchecked().expect(0);
+    let one = format!("{}mode = window\n", site.akamai.config());
+    let more = ["[second]", "[third]"].map(|name| one.replace("[default]", name)).concat();
+    site.configure(&format!("{one}{more}"));
+    let ended = site.collect_unchecked().expect(5);
+    assert!(ended.stdout.len() < 62 << 20, "{}", ended.stdout.len());
+    let last = ended.stdout.rsplit(|byte| *byte == b'\n').nth(1).unwrap();
+    assert!(String::from_utf8_lossy(last).contains("\"event\":\"truncated\""), "{}", site.log());
+}
+
+#[test]
 fn a_source_of_another_name_beside_known_ones_says_where_it_starts() {
     let site = Site::new();
     site.store(60, 0..5);
