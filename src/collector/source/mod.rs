@@ -225,7 +225,7 @@ impl<'a> SourceRun<'a> {
                 }
                 self.take_page(shared, answer.body, asked_s, deadline)
             }
-            Err(error) if self.leaves_out_refused(shared, &error)? => Ok(()),
+            Err(error) if self.leaves_out_refused(shared, &error, deadline)? => Ok(()),
             Err(error) => self.ask_failed(&mut lock(shared), &error),
         }
     }

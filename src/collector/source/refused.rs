@@ -2,7 +2,7 @@
 //! an id up: the next run asks for all of them again.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SourceRun;
 use crate::client::{AskError, REQUEST_GAP};
@@ -26,8 +26,13 @@ const ANSWER_S_MAX: u64 = 20;
 
 impl SourceRun<'_> {
     /// Where a refusal may concern some of several config ids: finds out which, tells, and goes on with the others, which have a
-    /// cursor of their own. Whether it does.
-    pub(super) fn leaves_out_refused(&mut self, shared: &Shared<'_>, error: &AskError) -> Result<bool, FileError> {
+    /// cursor of their own. Whether it does; not where the time until `deadline` is too short to try them all.
+    pub(super) fn leaves_out_refused(
+        &mut self,
+        shared: &Shared<'_>,
+        error: &AskError,
+        deadline: Instant,
+    ) -> Result<bool, FileError> {
         let joined = self.config_ids.joined();
         let ids: Vec<&str> = joined.split(';').collect();
         if !is_of_ids(error) || self.fare.is_partly_refused || !(2..=IDS_TRIED_MAX).contains(&ids.len()) {
@@ -35,6 +40,9 @@ impl SourceRun<'_> {
         }
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         for id in ids {
+            if Instant::now() + Duration::from_secs(ANSWER_S_MAX) >= deadline {
+                return Ok(false);
+            }
             match self.try_id(id) {
                 Ok(()) => accepted.push(id),
                 Err(error) if is_of_ids(&error) => refused.push(format!("config id {id}: {error}")),
@@ -57,6 +65,12 @@ impl SourceRun<'_> {
         self.cursor = Cursor::new(self.source.limit);
         self.config_ids = config_ids;
         self.load_cursor(&mut store)?;
+        let known = self.cursor.caught_up_s.min(self.cursor.committed_s);
+        if self.fare.health.committed_s.is_some_and(|committed| committed > known) {
+            // All of them together have come further since these were last asked for alone.
+            self.cursor = Cursor { segment: self.cursor.segment, ..Cursor::new(self.source.limit) };
+            self.start(&mut store);
+        }
         Ok(true)
     }
 
@@ -65,7 +79,7 @@ impl SourceRun<'_> {
         thread::sleep(REQUEST_GAP);
         let query = Query { config_ids, range: Range::Window(Window::last(TRIED_S, self.now())), limit: 1 };
         let answer = self.client.ask(&query, self.fare.health.skew_s, Duration::from_secs(ANSWER_S_MAX));
-        self.asked = Some(std::time::Instant::now());
+        self.asked = Some(Instant::now());
         answer.map(drop)
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::recovery::rewrite;
 use super::site::{Site, notices, numbers};
-use crate::loopback::{Fault, Settings, now};
+use crate::loopback::{Fault, Habits, Settings, now};
 
 /// An event that takes a while to decode.
 fn long_line() -> String {
@@ -109,4 +109,30 @@ fn a_long_error_is_told_once_and_takes_no_state_with_it() {
     assert_eq!((told(&site), told(&site), told(&site)), (1, 0, 0), "{}", site.log());
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     assert!(site.state_files("health").iter().all(|path| bytes(path) < 4_096));
+}
+
+#[test]
+fn ids_asked_for_without_a_refused_one_go_on_from_where_all_of_them_were() {
+    let site = Site::with(Settings { config_ids: "14227;7".into(), ..Settings::default() }, "");
+    site.store(60, 0..5);
+    site.collect().expect(0);
+    let of_all = site.state_files("cursor-");
+    let refuse = || site.akamai.misbehave(Habits { refused: Some(("7".into(), 403)), ..Habits::default() });
+    refuse();
+    site.collect().expect(4);
+    let without = site.state_files("cursor-").into_iter().find(|path| !of_all.contains(path)).expect("one of its own");
+    // A month passes in which nothing is refused.
+    site.akamai.misbehave(Habits::default());
+    site.akamai.expire_offsets();
+    site.store(40, 5..8);
+    site.collect().expect(0);
+    rewrite(&without, |record| {
+        for time in ["committed_s", "caught_up_s"] {
+            record[time] = (now() - 30 * 86_400).into();
+        }
+    });
+    refuse();
+    site.store(20, 8..10);
+    let events = site.collect().expect(4).events();
+    assert_eq!((numbers(&events), notices(&events)), (vec![8, 9], vec!["auth_failed".to_owned()]), "{}", site.log());
 }
