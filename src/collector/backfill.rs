@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::page::{self, PageEnd, Sink};
 use super::source::{failure, random};
-use crate::client::{AskError, Client, Pace};
+use crate::akamai::client::{AskError, Client, Pace};
+use crate::akamai::query::{Query, RETENTION_S, Range, Slices, Window};
+use crate::akamai::retry::{self, Failure, Reaction};
+use crate::akamai::transport::{ANSWER_S_MAX, Answer};
 use crate::config::Source;
+use crate::event::{EventDecoder, EventId};
 use crate::files::FileError;
-use crate::retry::{self, Failure, Reaction};
-use crate::siem::event::{EventDecoder, EventId};
-use crate::siem::query::{Query, RETENTION_S, Range, Slices, Window};
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::DeliveryFile;
 use crate::state::forward::roll_forward;
@@ -18,7 +19,6 @@ use crate::state::seen::{SeenFiles, SeenIds};
 use crate::state::segment::{Header, Lane};
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder, StateLock};
-use crate::transport::{ANSWER_S_MAX, Answer};
 
 /// The first slice, in seconds: a quarter of an hour of a busy site fits into one answer.
 const SLICE_S: i64 = 900;

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::budget::{Budget, HANDOVER_BYTES_MAX};
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
-use crate::analysisd::forwarded::{Fate, Forwarded};
-use crate::analysisd::stats::Counters;
-use crate::analysisd::{Analysisd, cores};
 use crate::files::FileError;
-use crate::handover::{Handover, HandoverError};
 use crate::state::delivery::{Batch, Delivery, DeliveryFile, Progress, WodleShare};
-use crate::wodle::{Parent, SocketId};
+use crate::wazuh::analysisd::forwarded::{Fate, Forwarded};
+use crate::wazuh::analysisd::stats::Counters;
+use crate::wazuh::analysisd::{Analysisd, cores};
+use crate::wazuh::handover::{Handover, HandoverError};
+use crate::wazuh::wodle::{Parent, SocketId};
 
 /// Time for analysisd to work off what the wodle forwarded last, in seconds; with short intervals it is less.
 const COUNTED_S_MAX: u64 = 10;

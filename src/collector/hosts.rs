@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::source::{SourceRun, Standing};
 use super::store::Store;
-use crate::client::REQUEST_GAP;
+use crate::akamai::client::REQUEST_GAP;
 use crate::exit::Exit;
 
 /// The stack of a thread, in bytes: that of a main thread.

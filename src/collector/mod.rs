@@ -36,21 +36,21 @@ use self::queueing::Queueing;
 use self::source::SourceRun;
 use self::store::Store;
 use self::window::WindowError;
-use crate::analysisd::Analysisd;
-use crate::analysisd::forwarded::Fate;
-use crate::client::{AskError, Client, REQUEST_GAP};
+use crate::akamai::client::{AskError, Client, REQUEST_GAP};
 use crate::clock::unix_seconds;
 use crate::config::{self, Mode, Source};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::handover::Handover;
 use crate::state::delivery::{Delivery, DeliveryFile};
 use crate::state::forward::roll_forward;
 use crate::state::health::Condition;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
+use crate::wazuh::analysisd::Analysisd;
+use crate::wazuh::analysisd::forwarded::Fate;
+use crate::wazuh::handover::Handover;
+use crate::wazuh::wodle::{Parent, SocketId};
 use crate::wazuh::{LOCATION, Wazuh};
-use crate::wodle::{Parent, SocketId};
 
 /// A line that has waited so long for Wazuh is told of, in seconds.
 const LATE_S: i64 = 900;

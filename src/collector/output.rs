@@ -8,8 +8,8 @@ use super::queueing::{Queueing, Until};
 use super::reading::waiting_s;
 use super::store::Store;
 use crate::files::FileError;
-use crate::handover::Handover;
 use crate::state::spool::Spool;
+use crate::wazuh::handover::Handover;
 
 /// Time for lines between two pages: the queue is kept busy, and Akamai is asked all the same.
 const BETWEEN_PAGES_MAX: Duration = Duration::from_secs(5);

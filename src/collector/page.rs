@@ -4,9 +4,9 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use crate::akamai::page::{Context, PageLine, PageReader};
+use crate::event::{Bursts, EventDecoder, EventId, event_id};
 use crate::files::FileError;
-use crate::siem::event::{Bursts, EventDecoder, EventId, event_id};
-use crate::siem::page::{Context, PageLine, PageReader};
 use crate::state::attempt::Attempt;
 use crate::state::seen::SeenIds;
 use crate::state::segment::SegmentWriter;
@@ -155,7 +155,7 @@ impl Sink<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::siem::event::{EVENT_LINE_BYTES_MAX, EventSettings};
+    use crate::event::{EVENT_LINE_BYTES_MAX, EventSettings};
     use crate::state::StateFolder;
     use crate::state::segment::Header;
     use crate::state::spool::Spool;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
-use crate::analysisd::barrier::{Barriers, Look, Position};
-use crate::analysisd::pace::{self, Allowance, LOOK_MS};
-use crate::analysisd::stats::{Counters, Stats};
-use crate::analysisd::{Analysisd, Sent, cores};
 use crate::files::FileError;
 use crate::state::delivery::{Delivery, DeliveryFile, Progress, QueueRate, Queued};
+use crate::wazuh::analysisd::barrier::{Barriers, Look, Position};
+use crate::wazuh::analysisd::pace::{self, Allowance, LOOK_MS};
+use crate::wazuh::analysisd::stats::{Counters, Stats};
+use crate::wazuh::analysisd::{Analysisd, Sent, cores};
 
 /// The longest time between two attempts to reach analysisd, in milliseconds; the first comes after a tenth of it.
 const AGAIN_MS_MAX: u64 = 1_000;

@@ -7,16 +7,16 @@ use std::time::Instant;
 use super::budget::HANDOVER_BYTES_MAX;
 use super::page::time_left;
 use super::store::Store;
-use crate::client::{AskError, Client};
+use crate::akamai::client::{AskError, Client};
+use crate::akamai::page::{PageLine, PageReader};
+use crate::akamai::query::{Query, Range, Window};
 use crate::clock::unix_seconds;
 use crate::config::Source;
+use crate::event::{Bursts, EventDecoder};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::handover::{Handover, HandoverError};
-use crate::siem::event::{Bursts, EventDecoder};
-use crate::siem::page::{PageLine, PageReader};
-use crate::siem::query::{Query, Range, Window};
 use crate::state::segment::{Header, Lane};
+use crate::wazuh::handover::{Handover, HandoverError};
 
 /// Why a window did not come whole.
 #[derive(Debug, thiserror::Error)]

@@ -8,14 +8,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::collect::{end_on_signal, leave_root};
 use super::{load_config, ready, select};
+use crate::akamai::client::{Client, Pace};
+use crate::akamai::query::{NEWEST_S, Window};
 use crate::cli::{BackfillArgs, Cli};
-use crate::client::{Client, Pace};
 use crate::clock::{rfc_3339, unix_seconds};
 use crate::collector::backfill::{Backfill, BackfillError};
 use crate::exit::Exit;
-use crate::handover::LineGuard;
-use crate::siem::query::{NEWEST_S, Window};
 use crate::state::{StateFolder, StateLock};
+use crate::wazuh::handover::LineGuard;
 
 /// Time to wait for a run of `collect` to end, in seconds.
 const LOCK_S_MAX: u64 = 60;

@@ -11,18 +11,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::log_errors;
+use crate::akamai::client::{AskError, Client};
 use crate::cli::Cli;
-use crate::client::{AskError, Client};
 use crate::collector::{self, Budget, Run};
 use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output, RunOn, Source, SourceState};
 use crate::exit::Exit;
-use crate::handover::{Handover, LineGuard};
 use crate::install::{Home, rules_problem};
 use crate::state::attempt::Attempt;
 use crate::state::health::Condition;
 use crate::state::{StateFolder, StateLock};
 use crate::wazuh::Wazuh;
-use crate::wodle::{Parent, SocketId};
+use crate::wazuh::handover::{Handover, LineGuard};
+use crate::wazuh::wodle::{Parent, SocketId};
 use crate::{logger, privileges};
 
 /// Time that a line on its way has when a signal ends the process, in milliseconds.

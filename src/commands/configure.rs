@@ -7,13 +7,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::akamai::client::Client;
+use crate::akamai::query::{Query, Range, Window};
 use crate::cli::{Cli, ConfigureArgs};
-use crate::client::Client;
 use crate::clock::unix_seconds;
 use crate::config::{self, Config, KEY_MISSING, SourceEntry, SourceState, TEMPLATE};
 use crate::exit::Exit;
 use crate::files::replace_file;
-use crate::siem::query::{Query, Range, Window};
 
 /// Time for the answer to the request that tries the credentials, in seconds.
 const ANSWER_S_MAX: u64 = 60;

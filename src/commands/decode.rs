@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::output::{Output, OutputError};
 use super::{load_config, ready, select};
+use crate::akamai::page::{PageLine, PageReader};
 use crate::cli::{Cli, DecodeArgs};
 use crate::config::{EVENT_LINE_BYTES, REDACT_HEADERS};
+use crate::event::{Bursts, EventDecoder, EventSettings};
 use crate::exit::Exit;
-use crate::siem::event::{Bursts, EventDecoder, EventSettings};
-use crate::siem::page::{PageLine, PageReader};
 
 enum Failure {
     Input(io::Error),

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::output::{Output, OutputError};
 use super::{load_config, ready, select};
+use crate::akamai::client::{AskError, Client, Pace};
+use crate::akamai::page::{Context, PageLine, PageReader};
+use crate::akamai::query::{NEWEST_S, Query, RETENTION_S, Range, Slices, Window};
+use crate::akamai::transport::{ANSWER_S_MAX, Answer};
 use crate::cli::{Cli, FetchArgs};
-use crate::client::{AskError, Client, Pace};
 use crate::clock::{rfc_3339, unix_seconds};
 use crate::config::Source;
+use crate::event::{Bursts, EventDecoder, EventId, event_id};
 use crate::exit::Exit;
-use crate::siem::event::{Bursts, EventDecoder, EventId, event_id};
-use crate::siem::page::{Context, PageLine, PageReader};
-use crate::siem::query::{NEWEST_S, Query, RETENTION_S, Range, Slices, Window};
 use crate::state::seen::SeenIds;
-use crate::transport::{ANSWER_S_MAX, Answer};
 
 /// Seconds between two messages about a long answer.
 const PROGRESS_S: u64 = 10;

@@ -7,10 +7,10 @@ use super::values::{
     Host, absolute_path, auto_or, flag, header_names, host, is_placeholder, number, proxy, secret, token, word,
 };
 use super::{DEFAULT, Errors, Scope, SourceState, keys};
-use crate::edgegrid::Credentials;
+use crate::akamai::edgegrid::Credentials;
+use crate::akamai::query::{ConfigIds, LIMIT_MAX, RETENTION_S};
+use crate::event::{EVENT_LINE_BYTES_MAX, EVENT_LINE_BYTES_MIN, EventSettings};
 use crate::secret::Secret;
-use crate::siem::event::{EVENT_LINE_BYTES_MAX, EVENT_LINE_BYTES_MIN, EventSettings};
-use crate::siem::query::{ConfigIds, LIMIT_MAX, RETENTION_S};
 
 /// Headers whose values are redacted unless the configuration says otherwise.
 pub const REDACT_HEADERS: [&str; 7] = [

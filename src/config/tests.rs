@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
-use crate::siem::query::ConfigIds;
+use crate::akamai::query::ConfigIds;
 use proptest::prelude::*;
 
 const SECRET: &str = "geheimgeheim=";

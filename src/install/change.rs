@@ -11,7 +11,7 @@ use super::program::{self, PROGRAM_S_MAX};
 use super::record::Record;
 use super::{Home, InstallError};
 use crate::files::{FileError, create, put_in_place, remove};
-use crate::ossec::merge::{Edit, apply};
+use crate::wazuh::conf::merge::{Edit, apply};
 
 /// What is behind the name of a file's copy from before.
 const BACKUP: &str = ".before-wazuh-akamai";

@@ -7,7 +7,7 @@ use super::change::{Changes, owner_and_mode_of, present};
 use super::record::{Record, digest};
 use super::{Home, InstallError, Options};
 use crate::config::{self, SourceState, TEMPLATE};
-use crate::ossec::scan::scan;
+use crate::wazuh::conf::scan::scan;
 
 /// Name of the configuration, the original's and ours.
 const NAME: &str = "akamai_config.ini";

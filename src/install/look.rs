@@ -8,8 +8,8 @@ use super::record::Record;
 use super::rules::{RulesPlan, plan, warn_active_response};
 use super::{BINARY, Home, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE};
 use crate::files::FileError;
-use crate::ossec::merge::{installation, our_part};
 use crate::wazuh::Wazuh;
+use crate::wazuh::conf::merge::{installation, our_part};
 
 /// What `install` has to say against something that is not as it should be.
 const INSTALL: &str = "wazuh-akamai install";

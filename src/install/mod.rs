@@ -1,7 +1,7 @@
 //! `install` and `uninstall`: the Wazuh side, put in and taken out again. Changes nothing that it could not put back, and
 //! nothing at all where Wazuh's own programs do not take the result.
 //!
-//! `home` finds out what is there; `rules` decides about the rules file; `ossec::merge` makes the edits of `ossec.conf`;
+//! `home` finds out what is there; `rules` decides about the rules file; `wazuh::conf::merge` makes the edits of `ossec.conf`;
 //! `change` writes, backs up and rolls back; `restart` has Wazuh take it up; the record beside the binary remembers what was made.
 
 mod change;
@@ -26,7 +26,7 @@ use self::change::{Changes, present, write_now};
 use self::record::Record;
 use self::rules::RulesPlan;
 use crate::files::FileError;
-use crate::ossec::merge::{self, MergeError};
+use crate::wazuh::conf::merge::{self, MergeError};
 
 /// The rules that are installed.
 pub const RULES: &str = include_str!("../../rules/akamai.xml");

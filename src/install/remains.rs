@@ -10,7 +10,7 @@ use super::change::present;
 use super::record::{Record, digest};
 use super::{BINARY, FOLDER, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE, SAVED_RULES};
 use crate::files::{FileError, no_follow, remove};
-use crate::ossec::merge::{apply, removal};
+use crate::wazuh::conf::merge::{apply, removal};
 
 /// What Wazuh adds to the names of files that it keeps when it is removed.
 const KEPT: &str = ".save";

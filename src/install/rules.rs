@@ -8,7 +8,7 @@ use super::change::present;
 use super::record::{Record, digest};
 use super::{Home, InstallError, RULES, RULES_FILE};
 use crate::files::FileError;
-use crate::ossec::scan::{Document, scan};
+use crate::wazuh::conf::scan::{Document, scan};
 
 /// Our ids.
 const IDS: RangeInclusive<u32> = 100_100..=100_199;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::{self, Loaded};
+use crate::event::EventId;
 use crate::files::{FileError, PRIVATE_MODE, no_follow, open_regular, remove};
-use crate::siem::event::EventId;
 
 /// Suspects of one position that are remembered.
 const SUSPECTS_MAX: usize = 1_000;

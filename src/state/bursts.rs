@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::StateFolder;
+use crate::event::Bursts;
 use crate::files::{FileError, open_regular, remove, replace_file};
-use crate::siem::event::Bursts;
 
 /// Bytes of a file; the counters themselves take less.
 const FILE_BYTES_MAX: u64 = 16 << 20;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::record::{self, Loaded};
 use super::seen::SeenMark;
 use super::{StateFolder, key};
+use crate::akamai::query::ConfigIds;
 use crate::config::Source;
 use crate::files::FileError;
-use crate::siem::query::ConfigIds;
 
 /// Where the next request begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::{self, Loaded};
-use crate::analysisd::barrier::Memory;
-use crate::analysisd::forwarded::Fate;
-use crate::analysisd::stats::Counters;
 use crate::files::FileError;
-use crate::wodle::{Parent, SocketId};
+use crate::wazuh::analysisd::barrier::Memory;
+use crate::wazuh::analysisd::forwarded::Fate;
+use crate::wazuh::analysisd::stats::Counters;
+use crate::wazuh::wodle::{Parent, SocketId};
 
 /// A place in a lane of the spool: everything in earlier segments lies before it, and so many bytes of this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

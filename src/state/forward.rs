@@ -9,8 +9,8 @@ use super::seen::SeenFiles;
 use super::segment::{Header, Next, Segment, SegmentReader};
 use super::spool::Spool;
 use super::{Loaded, StateFolder};
+use crate::event::EventId;
 use crate::files::FileError;
-use crate::siem::event::EventId;
 
 /// A cursor that a segment says counts.
 struct Sealed {

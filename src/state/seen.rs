@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{StateFolder, key};
+use crate::event::EventId;
 use crate::files::{FileError, open_regular, open_to_add, remove};
-use crate::siem::event::EventId;
 
 /// Ids in one generation; the last two are kept, so that at least this many of the latest ids are known and at most twice as
 /// many (8 MB).

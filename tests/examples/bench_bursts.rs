@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use wazuh_akamai::siem::event::{Bursts, EventDecoder, EventSettings};
+use wazuh_akamai::event::{Bursts, EventDecoder, EventSettings};
 
 const ROUNDS: usize = 7;
 

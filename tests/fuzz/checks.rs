@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 
 use serde_json::Value;
+use wazuh_akamai::akamai::page::{Context, PageLine, PageReader};
 use wazuh_akamai::config;
-use wazuh_akamai::siem::event::{EventDecoder, EventSettings};
-use wazuh_akamai::siem::page::{Context, PageLine, PageReader};
+use wazuh_akamai::event::{EventDecoder, EventSettings};
 
 /// A configuration of any text is parsed or refused, and no error shows a secret.
 pub fn config(bytes: &[u8]) {

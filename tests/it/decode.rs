@@ -5,7 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use wazuh_akamai::config::REDACT_HEADERS;
-use wazuh_akamai::siem::event::{EVENT_LINE_BYTES_MIN, EventDecoder, EventSettings};
+use wazuh_akamai::event::{EVENT_LINE_BYTES_MIN, EventDecoder, EventSettings};
 
 use crate::loopback::samples;
 use crate::program::{Place, finish, program};

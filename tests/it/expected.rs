@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use wazuh_akamai::siem::event::{EventDecoder, EventSettings};
+use wazuh_akamai::event::{EventDecoder, EventSettings};
 
 const LISTS: [(&str, &str); 7] = [
     ("rules", "id"),

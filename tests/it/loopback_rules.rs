@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::time::Duration;
 
-use wazuh_akamai::edgegrid::{self, Credentials, Request};
+use wazuh_akamai::akamai::edgegrid::{self, Credentials, Request};
+use wazuh_akamai::akamai::transport::{Transport, TransportSettings};
 use wazuh_akamai::secret::Secret;
-use wazuh_akamai::transport::{Transport, TransportSettings};
 
 use crate::loopback::{Akamai, Settings, now, samples};
 

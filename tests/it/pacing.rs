@@ -5,10 +5,10 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wazuh_akamai::analysisd::barrier::{Barriers, Memory, Position};
-use wazuh_akamai::analysisd::pace::{self, LOOK_MS};
-use wazuh_akamai::analysisd::stats;
 use wazuh_akamai::state::delivery::{Mark, Progress};
+use wazuh_akamai::wazuh::analysisd::barrier::{Barriers, Memory, Position};
+use wazuh_akamai::wazuh::analysisd::pace::{self, LOOK_MS};
+use wazuh_akamai::wazuh::analysisd::stats;
 
 use crate::analysisd::machine::Machine;
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use wazuh_akamai::event::{Bursts, EventDecoder, EventSettings};
 use wazuh_akamai::install::RULES;
-use wazuh_akamai::ossec::scan::{Document, scan};
-use wazuh_akamai::siem::event::{Bursts, EventDecoder, EventSettings};
+use wazuh_akamai::wazuh::conf::scan::{Document, scan};
 
 pub struct Rule {
     pub id: u32,

@@ -4,17 +4,17 @@
 use std::time::Instant;
 
 use super::{LIMIT_MIN, OVERLAP_S, SourceRun, Standing};
-use crate::client::{AskError, Refusal};
+use crate::akamai::client::{AskError, Refusal};
+use crate::akamai::query::{RETENTION_MARGIN_S, RETENTION_S};
+use crate::akamai::retry::{self, Failure, Reaction};
+use crate::akamai::transport::TransportError;
 use crate::clock::rfc_3339;
 use crate::collector::page::PageEnd;
 use crate::collector::store::Store;
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::retry::{self, Failure, Reaction};
-use crate::siem::query::{RETENTION_MARGIN_S, RETENTION_S};
 use crate::state::cursor::{Cursor, Position};
 use crate::state::health::Condition;
-use crate::transport::TransportError;
 
 /// Near a size that failed each whole page makes the next one larger by this part.
 const SLOWLY: u32 = 8;

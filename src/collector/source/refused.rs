@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::SourceRun;
-use crate::client::{AskError, REQUEST_GAP};
+use crate::akamai::client::{AskError, REQUEST_GAP};
+use crate::akamai::query::{ConfigIds, Query, Range, Window};
 use crate::clock::unix_seconds;
 use crate::collector::hosts::{Shared, lock};
 use crate::files::FileError;
-use crate::siem::query::{ConfigIds, Query, Range, Window};
 use crate::state::attempt::Attempt;
 use crate::state::bursts::BurstFiles;
 use crate::state::cursor::{Cursor, CursorFile};

@@ -5,11 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Findings, Level};
-use crate::client::{AskError, Client, skew_s};
+use crate::akamai::client::{AskError, Client, skew_s};
+use crate::akamai::query::{ConfigIds, Query, Range, Window};
+use crate::akamai::transport::TransportError;
 use crate::clock::unix_seconds;
 use crate::config::{Config, Source, SourceState};
-use crate::siem::query::{ConfigIds, Query, Range, Window};
-use crate::transport::TransportError;
 
 /// Time for one answer, in seconds.
 const ANSWER_S_MAX: u64 = 60;

@@ -15,7 +15,7 @@ use crate::state::health::HealthFile;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::wazuh::Wazuh;
-use crate::wodle::SocketId;
+use crate::wazuh::wodle::SocketId;
 
 /// The share of what the wodle forwards from which a faster way is recommended, in percent.
 const SHARE_PERCENT_MAX: u64 = 80;

@@ -5,9 +5,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use super::{Findings, Level};
-use crate::analysisd::Analysisd;
 use crate::config::{Config, Output};
 use crate::install::{Finding as RulesFinding, Home, HomeError, Kind, look_at_block, look_at_restart, look_at_rules};
+use crate::wazuh::analysisd::Analysisd;
 use crate::wazuh::{LOCATION, Wazuh};
 
 pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use wazuh_akamai::siem::event::event_id;
+use wazuh_akamai::event::event_id;
 
 use super::recovery::rewrite;
 use super::site::{Site, notices, numbers, pure};

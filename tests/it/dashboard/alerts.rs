@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use wazuh_akamai::siem::event::{Bursts, EventDecoder, EventSettings};
+use wazuh_akamai::event::{Bursts, EventDecoder, EventSettings};
 
 use crate::loopback::samples;
 use crate::rules::{self, Rule};

@@ -8,9 +8,9 @@ use super::headers::{HEADERS_LEFT, Headers, REDACTED, RedactedText};
 use super::line_hash::LineHash;
 use super::members::{Field, Members, is_plain};
 use super::rule_lists::{RuleLists, custom_text};
-use crate::siem::blocks::{Percent, holds};
-use crate::siem::json::{Kind, Member, Text, Value};
-use crate::siem::percent::{Left, PercentDecoder};
+use crate::event::blocks::{Percent, holds};
+use crate::event::json::{Kind, Member, Text, Value};
+use crate::event::percent::{Left, PercentDecoder};
 
 /// Memory that is used again from event to event.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 //! value; never recurses, however deep a line is.
 
 use super::{JsonError, Kind, MEMBERS_MAX, Member, Value};
-use crate::siem::blocks::{Follow, Marks, QuoteOrBackslash};
+use crate::event::blocks::{Follow, Marks, QuoteOrBackslash};
 
 /// Open brackets for which memory is kept, in bytes.
 const OPEN_BYTES_KEPT: usize = 4 << 10;

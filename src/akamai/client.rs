@@ -7,14 +7,14 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::akamai::edgegrid::{self, Credentials, Request};
+use crate::akamai::page::is_akamais;
+use crate::akamai::problem::{PROBLEM_BYTES_MAX, Problem, shown};
+use crate::akamai::query::Query;
+use crate::akamai::transport::{Answer, Transport, TransportError, TransportSettings};
 use crate::clock::unix_seconds;
 use crate::config::Source;
-use crate::edgegrid::{self, Credentials, Request};
 use crate::exit::Exit;
-use crate::siem::page::is_akamais;
-use crate::siem::problem::{PROBLEM_BYTES_MAX, Problem, shown};
-use crate::siem::query::Query;
-use crate::transport::{Answer, Transport, TransportError, TransportSettings};
 
 /// Bytes of an answer that are looked at for a line of Akamai's where the first is none.
 const START_BYTES_MAX: usize = 64 << 10;

@@ -4,7 +4,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::siem::blocks::{BLOCK_BYTES, Follow};
+use crate::event::blocks::{BLOCK_BYTES, Follow};
 
 /// What tells one line from another: the first 128 bits of SHA-256 over Akamai's line.
 pub type EventId = [u8; 16];

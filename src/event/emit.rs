@@ -3,10 +3,10 @@
 
 use super::names::Name;
 use super::secrets::Secrets;
-use crate::siem::blocks::{Special, holds};
-use crate::siem::json::Text;
-use crate::siem::percent::PercentDecoder;
-use crate::siem::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_lines, write_text};
+use crate::event::blocks::{Special, holds};
+use crate::event::json::Text;
+use crate::event::percent::PercentDecoder;
+use crate::event::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_lines, write_text};
 
 /// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
 /// array counts as one.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use serde_json::{Map, Value};
 
 use super::emit::{NAME_NOTED_CHARS_MAX, NAMES_NOTED_MAX};
-use crate::siem::text::{Place, write_text};
+use crate::event::text::{Place, write_text};
 
 /// Bytes that every text keeps while there are others to cut.
 const TEXT_BYTES_KEPT: usize = 48;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::siem::json::Text;
+use crate::event::json::Text;
 
 /// Longest `url`, in bytes. It repeats what `httpMessage` holds whole; Akamai's edge takes URLs of 8 KB.
 pub(super) const URL_BYTES_MAX: usize = 8_192;

@@ -7,7 +7,7 @@ use super::fields::{KnownField, Object, RuleList};
 use super::members::Members;
 use super::rule_lists::RuleLists;
 use super::top_level::action_into;
-use crate::siem::json::Text;
+use crate::event::json::Text;
 
 /// The meaning of an event.
 pub(super) struct Meaning {

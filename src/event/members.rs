@@ -4,10 +4,10 @@ use super::fields::{Encoding, FIELDS_MAX, Found, KnownField, OBJECTS, Object, Ru
 use super::line_hash::LineHash;
 use super::names::Name;
 use super::rule_lists::RuleLists;
-use crate::siem::blocks::{Percent, holds};
-use crate::siem::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
-use crate::siem::percent::{Left, PercentDecoder};
-use crate::siem::text::{TEXT_BYTES_MAX, is_taken_by_stock_decoder};
+use crate::event::blocks::{Percent, holds};
+use crate::event::json::{Kind, Line, MEMBERS_MAX, Member, Tape, Text, Value, each_item};
+use crate::event::percent::{Left, PercentDecoder};
+use crate::event::text::{TEXT_BYTES_MAX, is_taken_by_stock_decoder};
 
 /// What a top-level member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 use super::emit::{DEPTH_MAX, Emit, ITEMS_MAX, Key};
 use super::fields::Encoding;
 use super::headers::REDACTED;
-use crate::siem::json::{Kind, Line, Value, each_item, each_member};
-use crate::siem::percent::Left;
-use crate::siem::text::{Place, write_text};
+use crate::event::json::{Kind, Line, Value, each_item, each_member};
+use crate::event::percent::Left;
+use crate::event::text::{Place, write_text};
 
 impl Emit<'_> {
     /// Passes a value of the line through as a member, its strings decoded as `encoding` says.

@@ -120,7 +120,7 @@ mod tests {
     use serde_json::Value;
 
     fn vectors() -> Value {
-        serde_json::from_str(include_str!("../tests/data/edgegrid/testdata.json")).unwrap()
+        serde_json::from_str(include_str!("../../tests/data/edgegrid/testdata.json")).unwrap()
     }
 
     fn text<'a>(value: &'a Value, name: &str) -> &'a str {

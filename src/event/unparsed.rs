@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::headers::{REDACTED, is_token};
 use super::secrets::Secrets;
-use crate::siem::text::TEXT_BYTES_MAX;
-use crate::siem::unescape::hex_digit;
+use crate::event::text::TEXT_BYTES_MAX;
+use crate::event::unescape::hex_digit;
 
 /// One byte of the line's meaning and the bytes of the line that spell it.
 #[derive(Clone, Copy)]

@@ -3,9 +3,9 @@
 use std::iter;
 use std::ops::Range;
 
-use crate::siem::blocks::{Colon, LineEnd, Special, each_mark, first, is_marked};
-use crate::siem::json::Text;
-use crate::siem::percent::{Left, decode_with_places};
+use crate::event::blocks::{Colon, LineEnd, Special, each_mark, first, is_marked};
+use crate::event::json::Text;
+use crate::event::percent::{Left, decode_with_places};
 
 /// How header text is decoded: it is split at its line ends.
 pub(super) const HEADERS_LEFT: Left = Left::CONTROLS_BUT_LINE_ENDS;
@@ -237,7 +237,7 @@ fn trimmed(text: &[u8], range: Range<usize>) -> Range<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::siem::percent::PercentDecoder;
+    use crate::event::percent::PercentDecoder;
     use proptest::prelude::*;
 
     fn names() -> Vec<String> {

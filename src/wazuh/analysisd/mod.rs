@@ -153,7 +153,7 @@ impl Analysisd {
         let answer = self.ask().map_err(|error| StatsError::NoAnswer { path: path(), error })?;
         let stats = stats::parse(&answer).map_err(|problem| StatsError::NoCounters { path: path(), problem })?;
         let mut stats = stats.ok_or(StatsError::Starting)?;
-        stats.counters.boot = crate::wodle::boot();
+        stats.counters.boot = crate::wazuh::wodle::boot();
         Ok(stats)
     }
 

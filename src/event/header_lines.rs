@@ -3,7 +3,7 @@
 
 use super::headers::REDACTED;
 use super::secrets::Secrets;
-use crate::siem::json::{Kind, Line, Value, each_item, each_member};
+use crate::event::json::{Kind, Line, Value, each_item, each_member};
 
 /// Bytes of the text; a line of Wazuh's cannot hold as much.
 const HEADERS_BYTES_MAX: usize = 128 << 10;

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const BLOCK: &str = include_str!("../../../ossec-snippets/wodle.xml");
+const BLOCK: &str = include_str!("../../../../ossec-snippets/wodle.xml");
 
 fn installed(text: &str) -> String {
     String::from_utf8(apply(text.as_bytes(), &installation(text.as_bytes(), BLOCK).unwrap())).unwrap()

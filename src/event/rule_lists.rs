@@ -8,10 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use super::emit::ITEMS_MAX;
 use super::fields::{RULE_LISTS, RuleList};
 use super::quads;
-use crate::siem::blocks::{Marks, Percent, Special, holds};
-use crate::siem::control::control_length;
-use crate::siem::json::{TEXT_READ_BYTES_MAX, Text};
-use crate::siem::percent::{ESCAPE_BYTES, Left, PercentDecoder};
+use crate::event::blocks::{Marks, Percent, Special, holds};
+use crate::event::control::control_length;
+use crate::event::json::{TEXT_READ_BYTES_MAX, Text};
+use crate::event::percent::{ESCAPE_BYTES, Left, PercentDecoder};
 
 /// Standard alphabet; padding is optional and spare bits are ignored, since older samples of Akamai's lack the one and
 /// carry the other.

@@ -2,22 +2,25 @@
 //!
 //! The order of work, and where it stands:
 //!
-//! 1. `siem::json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`). `line_hash` makes
+//! 1. `json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`). `line_hash` makes
 //!    the line's id meanwhile, or while the objects are written.
 //! 2. `members` finds each field by its name (`names`); the table in `fields` says how it is encoded.
 //! 3. `rule_lists` decodes the triggered rules (`quads`), `meaning` and `classify` say what they mean.
 //!    `burst` counts them, where that is wanted.
 //! 4. `top_level` makes the fields that Wazuh looks for (srcip, url, action …).
 //! 5. `objects` writes Akamai's own objects: what `members` found to need no change is copied, the rest is decoded by
-//!    `write_field` (`siem::percent`; `headers` finds the secrets) and written by `emit`.
+//!    `write_field` (`percent`; `headers` finds the secrets) and written by `emit`.
 //! 6. The `akamai` object ends the line; `limits` cuts the rare line that is too long for Wazuh.
 
+mod blocks;
 mod burst;
 mod classify;
+pub(crate) mod control;
 mod emit;
 mod fields;
 mod header_lines;
 mod headers;
+mod json;
 mod limits;
 mod line_hash;
 mod meaning;
@@ -25,10 +28,13 @@ mod members;
 mod names;
 mod objects;
 mod pass;
+mod percent;
 mod quads;
 mod rule_lists;
 mod secrets;
+mod text;
 mod top_level;
+mod unescape;
 mod unparsed;
 
 pub use self::burst::Bursts;
@@ -40,6 +46,7 @@ use self::burst::Counted;
 use self::classify::Category;
 use self::emit::{Emit, EmitMemory, Key};
 use self::fields::{Encoding, KnownField};
+use self::json::{JsonError, Kind, Member, Tape, Text};
 use self::line_hash::LineHash;
 use self::meaning::Meaning;
 use self::members::{Members, Resolved, TextMemory, TopLevel, is_plain};
@@ -47,7 +54,6 @@ use self::objects::{ObjectMemory, ObjectWriter};
 use self::rule_lists::RuleLists;
 use self::secrets::Secrets;
 use self::top_level::{Calendar, UrlParts};
-use super::json::{JsonError, Kind, Member, Tape, Text};
 
 /// Shortest limit of a line that still holds what rules need, in bytes.
 pub const EVENT_LINE_BYTES_MIN: usize = 1_024;

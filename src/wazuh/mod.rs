@@ -1,12 +1,17 @@
 //! The Wazuh around us: where it lives, and what its own files say about pace, interval and cluster. Never writes a file.
 
+pub mod analysisd;
+pub mod conf;
+pub mod handover;
+pub mod wodle;
+
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::ossec::scan::scan;
+use self::conf::scan::scan;
 
 /// Where Wazuh lives unless the binary lies in another one's folder of wodles.
 const HOME: &str = "/var/ossec";
