@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::source::{SourceRun, Standing};
 use super::store::Store;
 use crate::akamai::client::REQUEST_GAP;
+use crate::config::Source;
 use crate::exit::Exit;
 
 /// The stack of a thread, in bytes: that of a main thread.
@@ -33,12 +34,12 @@ pub(super) struct Until {
     pub(super) last_page: Instant,
 }
 
-/// Asks all of them until they are drained or the time is up; after pages came, `between` has the store. Gives them back.
+/// Asks all of them until they are drained or the time is up; `between` is called after pages came. Gives them back.
 pub(super) fn ask_hosts<'a>(
     runs: Vec<SourceRun<'a>>,
     store: &mut Store,
     until: Until,
-    mut between: impl FnMut(&mut Store),
+    mut between: impl FnMut(&Shared<'_>),
 ) -> Vec<SourceRun<'a>> {
     let mut hosts: Vec<Vec<SourceRun<'a>>> = Vec::new();
     for run in runs {
@@ -60,7 +61,7 @@ pub(super) fn ask_hosts<'a>(
         drop(sender);
         while pages.recv().is_ok() {
             while pages.try_recv().is_ok() {}
-            between(&mut lock(&shared));
+            between(&shared);
         }
         for thread in threads {
             match thread.map(thread::ScopedJoinHandle::join) {
@@ -79,12 +80,16 @@ pub(super) fn ask_hosts<'a>(
 
 fn ask_host(runs: &mut [SourceRun<'_>], shared: &Shared<'_>, until: Until, page_came: &Sender<()>) {
     let mut free = Instant::now();
-    while has_room(&mut lock(shared)) {
+    loop {
         let ready = |run: &SourceRun<'_>| run.not_before.max(free);
         // The one that waits longest comes first, so that none starves.
         let now = Instant::now();
         let next = runs.iter_mut().filter(|run| run.standing == Standing::Open);
         let Some(run) = next.min_by_key(|run| (ready(run).max(now), run.asked)) else { return };
+        if !has_room(&mut lock(shared), run.source) {
+            run.standing = Standing::Stopped;
+            continue;
+        }
         let at = ready(run);
         if at.max(now) >= until.last_request {
             return;
@@ -92,7 +97,9 @@ fn ask_host(runs: &mut [SourceRun<'_>], shared: &Shared<'_>, until: Until, page_
         thread::sleep(at.saturating_duration_since(now));
         run.is_asking = true;
         // A page that ends in a panic ends its source, not those beside it; what was not committed counts for nothing.
-        let Ok(ended) = catch_unwind(AssertUnwindSafe(|| run.step(shared, until.last_page))) else {
+        let ended = catch_unwind(AssertUnwindSafe(|| run.step(shared, until.last_page)));
+        lock(shared).promised.remove(&run.source.host.authority);
+        let Ok(ended) = ended else {
             run.standing = Standing::Stopped;
             free = Instant::now() + REQUEST_GAP;
             continue;
@@ -109,11 +116,22 @@ fn ask_host(runs: &mut [SourceRun<'_>], shared: &Shared<'_>, until: Until, page_
     }
 }
 
-/// Whether anything can be stored.
-fn has_room(store: &mut Store) -> bool {
-    if store.trouble.is_none() && store.room() == 0 {
-        let bytes = store.spool.bytes();
-        store.trouble = Some(format!("the spool is full: {bytes} bytes wait to be handed over"));
+/// Whether anything of a source can be stored.
+fn has_room(store: &mut Store, source: &Source) -> bool {
+    let bytes = store.spool.bytes();
+    if store.trouble.is_some() {
+        return false;
     }
-    store.trouble.is_none()
+    if bytes >= store.spool_bytes_max {
+        store.trouble = Some(format!("the spool is full: {bytes} bytes wait to be handed over"));
+        return false;
+    }
+    let has_room = store.share_of_room(source) > 0;
+    if !has_room {
+        let (name, own) = (&source.name, store.spool.bytes_of(&source.name));
+        store.full = Some(format!(
+            "source {name} may have no more in the spool: {own} of the {bytes} bytes that wait are its own, and what is left is kept for other sources"
+        ));
+    }
+    has_room
 }

@@ -29,7 +29,7 @@ pub use self::budget::{Budget, HANDOVER_BYTES_MAX};
 
 use self::deliver::{Delivering, counted};
 use self::fare::Fare;
-use self::hosts::{Until, ask_hosts};
+use self::hosts::{Shared, Until, ask_hosts};
 use self::notice::Notice;
 use self::output::{Output, Phase};
 use self::queueing::Queueing;
@@ -143,6 +143,7 @@ impl<'a> Collector<'a> {
                     spool,
                     spool_bytes_max: run.spool_bytes_max,
                     hosts: 1,
+                    promised: HashMap::new(),
                     direct: Vec::new(),
                     trouble: None,
                     full: None,
@@ -262,7 +263,7 @@ impl<'a> Collector<'a> {
     }
 
     fn deliver(&mut self, phase: Phase) -> Exit {
-        match self.output.deliver(&mut self.store, phase, &self.budget, self.started) {
+        match self.output.deliver(&Shared::new(&mut self.store), phase, &self.budget, self.started) {
             Ok(()) => Exit::Done,
             Err(error) => {
                 log::error!("{error}");
@@ -304,8 +305,8 @@ impl<'a> Collector<'a> {
         };
         let Self { store, output, budget, started, .. } = self;
         let mut delivered = Exit::Done;
-        let mut open = ask_hosts(open, store, until, |store| {
-            if let Err(error) = output.deliver(store, Phase::Between, budget, *started) {
+        let mut open = ask_hosts(open, store, until, |shared| {
+            if let Err(error) = output.deliver(shared, Phase::Between, budget, *started) {
                 log::error!("{error}");
                 delivered = Exit::Local;
             }

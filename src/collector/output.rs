@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::deliver::Delivering;
+use super::hosts::{Shared, lock};
 use super::queueing::{Queueing, Until};
 use super::reading::waiting_s;
 use super::store::Store;
@@ -42,7 +43,7 @@ impl Output {
     /// Hands over what is pending, as far as this phase of a run has time and the output takes it.
     pub(super) fn deliver(
         &mut self,
-        store: &mut Store,
+        shared: &Shared<'_>,
         phase: Phase,
         budget: &Budget,
         started: Instant,
@@ -52,6 +53,7 @@ impl Output {
             Self::Wodle(_) if phase == Phase::Between => Ok(()),
             Self::Wodle(wodle) => {
                 let reserved = if phase == Phase::Before { budget.last_request() } else { Duration::ZERO };
+                let store: &mut Store = &mut lock(shared);
                 wodle.run(store, budget.lines(reserved.max(started.elapsed())))?;
                 wodle.settle(store)
             }
@@ -63,7 +65,7 @@ impl Output {
                     Phase::Between => (Until::Sent, (started.elapsed() + BETWEEN_PAGES_MAX).min(budget.last_request())),
                     Phase::After => (Until::Confirmed, budget.last_line()),
                 };
-                queue.run(store, until, started + deadline)
+                queue.run(shared, until, started + deadline)
             }
         }
     }

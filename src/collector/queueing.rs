@@ -8,6 +8,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::hosts::{Shared, lock};
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::files::FileError;
@@ -105,9 +106,11 @@ impl Queueing {
         }
     }
 
-    /// Sends what is pending until all of it is sent or confirmed, `deadline` comes, or analysisd does not move any more.
-    pub(super) fn run(&mut self, store: &mut Store, until: Until, deadline: Instant) -> Result<(), FileError> {
-        for line in std::mem::take(&mut store.direct) {
+    /// Sends what is pending until all of it is sent or confirmed, `deadline` comes, or analysisd does not move any more. Has
+    /// the store for one step at a time.
+    pub(super) fn run(&mut self, shared: &Shared<'_>, until: Until, deadline: Instant) -> Result<(), FileError> {
+        let direct = std::mem::take(&mut lock(shared).direct);
+        for line in direct {
             self.send_direct(&line);
         }
         self.lines.reset();
@@ -117,13 +120,14 @@ impl Queueing {
         }
         let mut wait = Duration::from_millis(AGAIN_MS_MAX / 10);
         loop {
-            let pending = self.unreadable.is_none() && has_pending(&store.spool, &self.sent.to);
+            let pending = self.unreadable.is_none() && has_pending(&lock(shared).spool, &self.sent.to);
             let unconfirmed = self.sent.lines > self.barriers.confirmed().lines;
             let now = Instant::now();
             if now >= deadline || (!pending && (until == Until::Sent || !unconfirmed)) {
-                return self.leave(store);
+                return self.leave(shared);
             }
-            let pause = match self.step(store, pending) {
+            let stepped = self.step(&mut lock(shared), pending);
+            let pause = match stepped {
                 Ok(()) => {
                     wait = Duration::from_millis(AGAIN_MS_MAX / 10);
                     if self.trouble.take().is_some() {
@@ -146,7 +150,7 @@ impl Queueing {
             };
             if now.duration_since(self.moved).as_secs() >= STALL_S_MAX {
                 self.trouble.get_or_insert_with(|| format!("analysisd has worked off nothing for {STALL_S_MAX} s"));
-                return self.leave(store);
+                return self.leave(shared);
             }
             if pending {
                 self.busy += now.elapsed().max(pause);
@@ -270,19 +274,19 @@ impl Queueing {
     }
 
     /// What the next run has to know: first of all that analysisd has received everything that was sent.
-    fn leave(&mut self, store: &mut Store) -> Result<(), FileError> {
+    fn leave(&mut self, shared: &Shared<'_>) -> Result<(), FileError> {
         let until = Instant::now() + Duration::from_millis(LAST_LOOKS_MS_MAX);
         while self.trouble.is_none()
             && self.barriers.received().0.lines < self.sent.lines
             && Instant::now() < until
-            && self.step(store, false).is_ok()
+            && self.step(&mut lock(shared), false).is_ok()
         {
             thread::sleep(Duration::from_millis(LOOK_MS));
         }
         let before = self.record.clone();
         self.note_unconfirmed();
         if self.record != before {
-            self.save(store);
+            self.save(&lock(shared));
         }
         match self.unreadable.take() {
             Some(error) => {

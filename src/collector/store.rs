@@ -1,7 +1,10 @@
 //! What a run shares: the spool, notices to Wazuh, what keeps it from storing more. Never asks Akamai, never writes to stdout.
 
+use std::collections::HashMap;
+
 use super::notice::Notice;
 use crate::clock::span;
+use crate::config::Source;
 use crate::files::FileError;
 use crate::state::StateFolder;
 use crate::state::segment::{Header, Lane};
@@ -9,6 +12,10 @@ use crate::state::spool::Spool;
 
 /// The share of the spool's limit from which it counts as full, in percent.
 const FULL_PERCENT: u64 = 80;
+
+/// How many times what is free one source may have in the spool: eight ninths of it where nothing else waits. So there is
+/// always some room for the others.
+const TIMES_FREE: u64 = 8;
 
 /// The state of a run that all of its parts change.
 #[derive(Debug)]
@@ -19,6 +26,8 @@ pub(super) struct Store {
     pub(super) hosts: u64,
     /// Bytes that the spool may take.
     pub(super) spool_bytes_max: u64,
+    /// Bytes that pages being read may take, by host: each asks for one at a time.
+    pub(super) promised: HashMap<String, u64>,
     /// Lines that found no room in the spool and go straight to the output.
     pub(super) direct: Vec<String>,
     /// What keeps this run from storing anything.
@@ -60,14 +69,28 @@ impl Store {
         }
     }
 
-    /// Bytes that are left, for all hosts together.
+    /// Bytes that are left, for all sources together.
     pub(super) fn room(&self) -> u64 {
-        self.spool_bytes_max.saturating_sub(self.spool.bytes())
+        let taken = self.spool.bytes().saturating_add(self.promised.values().sum());
+        self.spool_bytes_max.saturating_sub(taken)
     }
 
-    /// Bytes that a new segment may have: pages of other hosts may be on their way.
-    pub(super) fn share_of_room(&self) -> u64 {
-        self.room() / self.hosts
+    /// Bytes that a new page of this source may have. Those of other hosts may be on their way, and no source may fill the
+    /// spool for the others.
+    pub(super) fn share_of_room(&self, source: &Source) -> u64 {
+        let others = self.promised.keys().filter(|host| **host != source.host.authority).count() as u64;
+        let own = self.promised.get(&source.host.authority).copied().unwrap_or(0);
+        let free = self.room() + own;
+        let of_source =
+            free.saturating_mul(TIMES_FREE).saturating_sub(self.spool.bytes_of(&source.name)) / (TIMES_FREE + 1);
+        of_source.min(free / self.hosts.saturating_sub(others).max(1))
+    }
+
+    /// Keeps room for a page of this source until it is read; returns the bytes that it may have.
+    pub(super) fn promise_room(&mut self, source: &Source) -> u64 {
+        let bytes = self.share_of_room(source);
+        self.promised.insert(source.host.authority.clone(), bytes);
+        bytes
     }
 
     /// Whether the spool counts as full.

@@ -74,6 +74,8 @@ pub struct Segment {
     pub number: u64,
     /// In which lane it goes.
     pub lane: Lane,
+    /// Whose lines they are; empty for what concerns no source, or where that cannot be known.
+    pub source: String,
     /// Event lines in it.
     pub lines: u64,
     /// Bytes, header and footer included.
@@ -113,6 +115,7 @@ pub enum Next {
 pub struct SegmentWriter {
     pub(super) path: PathBuf,
     pub(super) file: File,
+    pub(super) source: String,
     /// Lines not yet written; whole ones only.
     text: Vec<u8>,
     pub(super) written: u64,
@@ -166,7 +169,9 @@ impl Segment {
         let path = state.path().join(name);
         let bytes = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
         let lines = lines.parse().ok().filter(|lines| *lines <= bytes)?;
-        Some(Self { number: number.parse().ok()?, lane, lines, bytes, path })
+        let header = open_regular(&path).ok().and_then(|file| read_header(&file).ok());
+        let source = header.and_then(|(header, _)| header).unwrap_or_default().source;
+        Some(Self { number: number.parse().ok()?, lane, source, lines, bytes, path })
     }
 
     /// Opens it; its next line is the one at byte `at`.
@@ -233,7 +238,8 @@ impl SegmentReader {
 impl SegmentWriter {
     /// Goes on in an empty file.
     pub(super) fn new(path: PathBuf, file: File, header: &Header) -> Result<Self, FileError> {
-        let mut writer = Self { path, file, text: Vec::new(), written: 0, lines: 0 };
+        let source = header.source.clone();
+        let mut writer = Self { path, file, source, text: Vec::new(), written: 0, lines: 0 };
         writer.frame(HEADER, header)?;
         Ok(writer)
     }
@@ -260,6 +266,15 @@ impl SegmentWriter {
             self.write()?;
         }
         Ok(Some(written))
+    }
+
+    /// Makes what was added durable, so that sealing it takes but a moment.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn sync(&mut self) -> Result<(), FileError> {
+        self.write()?;
+        self.file.sync_data().map_err(FileError::of("sync", &self.path))
     }
 
     /// Gives it up.

@@ -55,6 +55,11 @@ impl Spool {
         self.segments.iter().fold(0, |bytes, segment| bytes.saturating_add(segment.bytes))
     }
 
+    /// Bytes on disk of the lines of one source.
+    pub fn bytes_of(&self, source: &str) -> u64 {
+        self.segments.iter().filter(|segment| segment.source == source).map(|segment| segment.bytes).sum()
+    }
+
     /// Lines in it.
     pub fn lines(&self) -> u64 {
         self.segments.iter().fold(0, |lines, segment| lines.saturating_add(segment.lines))
@@ -100,7 +105,8 @@ impl Spool {
             let _ = (remove(&writer.path), remove(&path));
             return Err(error);
         }
-        self.segments.push(Segment { number, lane, lines: writer.lines, bytes: writer.written, path });
+        let SegmentWriter { source, lines, written: bytes, .. } = writer;
+        self.segments.push(Segment { number, lane, source, lines, bytes, path });
         if let Some((key, cursor)) = footer.cursor {
             self.lags(key, number, cursor);
         }

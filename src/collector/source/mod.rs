@@ -314,7 +314,7 @@ impl<'a> SourceRun<'a> {
         let from_s = self.cursor.caught_up_s.min(self.cursor.committed_s);
         let (mut segment, bytes_max) = {
             let mut store = lock(shared);
-            (store.spool.write(&Header::new(&self.source.name, from_s))?, store.share_of_room())
+            (store.spool.write(&Header::new(&self.source.name, from_s))?, store.promise_room(self.source))
         };
         let mut ids = self.seen.append(self.cursor.seen)?;
         let mut add_id = |id| ids.add(id);
@@ -328,7 +328,8 @@ impl<'a> SourceRun<'a> {
         if has_begun && let Err(error) = self.reading.end() {
             log::warn!("source {}: {error}", self.source.name);
         }
-        match page.and_then(|page| Ok((page, ids.finish()?))) {
+        // Before anybody waits for the store.
+        match page.and_then(|page| segment.sync().and_then(|()| Ok((page, ids.finish()?)))) {
             Ok((page, seen)) => Ok(Received { segment, page, seen, passed }),
             Err(error) => {
                 segment.discard();

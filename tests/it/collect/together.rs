@@ -298,6 +298,28 @@ fn a_page_that_does_not_fit_gets_smaller_until_it_does() {
 }
 
 #[test]
+fn a_busy_source_leaves_room_for_another_one_on_its_host() {
+    let site = Site::new();
+    let akamai = site.akamai.config().replace("[default]", "");
+    let configure = |busy_limit: u32, quiet: &str| {
+        let default = format!("[default]\n{akamai}spool_max = 3MB\nmax_eps = 1\nwindow = 3600\n");
+        site.configure(&format!("{default}[busy]\nlimit = {busy_limit}\n{quiet}"));
+    };
+    site.set_interval(60);
+    site.store(2_000, 0..3_000);
+    for limit in [1_000, 50] {
+        configure(limit, "");
+        site.collect().expect(1);
+    }
+    site.store(20, 3_000..3_050);
+    configure(50, "[quiet]\nlimit = 50\nwindow = 600\n");
+    site.collect().expect(1);
+    let sources = site.state_files("spool-").into_iter().map(|path| fs::read_to_string(path).unwrap());
+    let quiet = sources.filter(|segment| segment.contains("\"source\":\"quiet\"")).collect::<String>();
+    assert_eq!(quiet.matches("\"akamai_siem\"").count(), 50, "{}", site.log());
+}
+
+#[test]
 fn a_secret_that_went_on_in_the_next_line_is_not_shown() {
     let site = Site::new();
     let config = site
