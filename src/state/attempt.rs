@@ -4,9 +4,9 @@
 //! A run that finds that one before it died while it read at the same position marks each line before it decodes it. The line at
 //! which two such runs died is the suspect: one death may be a kill or a power failure, which finds any line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::StateFolder;
 use super::record::{self, Loaded};
 use crate::event::EventId;
-use crate::files::{FileError, PRIVATE_MODE, no_follow, open_regular, remove};
+use crate::files::{FileError, create, open_regular, remove};
 
 /// Suspects of one position that are remembered.
 const SUSPECTS_MAX: usize = 1_000;
@@ -75,13 +75,10 @@ impl Attempt {
             now.suspects.truncate(SUSPECTS_MAX);
             now.marks = true;
         }
-        if now.marks {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(PRIVATE_MODE).custom_flags(no_follow());
-            let file = options.open(&self.mark).map_err(FileError::of("open", &self.mark))?;
-            self.marking = Some(file);
-        }
         record::save(&self.record, &now)?;
+        if now.marks {
+            self.marking = Some(create(&self.mark)?);
+        }
         self.suspects = now.suspects;
         self.set_mark(&NO_LINE);
         Ok(())
@@ -113,9 +110,8 @@ impl Attempt {
     /// The file operation that failed.
     pub fn end(&mut self) -> Result<(), FileError> {
         self.suspects.clear();
-        if self.marking.take().is_some() {
-            remove(&self.mark)?;
-        }
+        self.marking = None;
+        remove(&self.mark)?;
         remove(&self.record)
     }
 
@@ -173,5 +169,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         begin("x");
         assert!(!begin("y").is_wary());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_mark_is_not_written_to_and_goes_with_the_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut attempt = Attempt::of(&StateFolder::at(folder.path()), "a-1");
+        attempt.begin("x").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &attempt.mark, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        // With a reader nobody would have to wait.
+        let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&attempt.mark).unwrap();
+        assert!(attempt.begin("x").is_err() && !attempt.is_wary());
+        attempt.end().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -25,14 +25,14 @@ impl BurstFiles {
         Self { state: state.clone(), key: key.to_owned() }
     }
 
-    /// The counters of this generation; none counted where there are none or they are damaged.
+    /// The counters of this generation; none counted where there are none, or none that can be read.
     pub fn load(&self, generation: u64) -> Bursts {
         let path = self.path(generation);
         let mut bytes = Vec::new();
         let read = open_regular(&path).map_err(|error| error.source);
         match read.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
             Ok(_) => Bursts::from_bytes(&bytes).unwrap_or_else(|| {
-                log::warn!("{} is damaged; bursts are counted anew", path.display());
+                log::warn!("{} is damaged or of another version; bursts are counted anew", path.display());
                 Bursts::default()
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Bursts::default(),

@@ -1,16 +1,18 @@
 //! The lock of the state folder: one process at a time changes what is in it. Never waits, never ends who holds it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use super::StateFolder;
 use crate::clock::unix_seconds;
-use crate::files::{FileError, PRIVATE_MODE, no_follow, remove, replace_file};
+use crate::files::{FileError, open_regular, open_to_add, remove, replace_file};
 
 /// Seconds after which somebody who still holds the lock is told of; a run takes 5 minutes at most, a slice of a backfill less.
 const HELD_S_MAX: i64 = 900;
+
+/// Bytes that are read of who holds it; there are some 20.
+const HOLDER_BYTES_MAX: u64 = 100;
 
 /// The right to change what is in the folder; ends when dropped or when the process does.
 #[derive(Debug)]
@@ -25,10 +27,8 @@ impl StateFolder {
     /// When the file cannot be made or locked.
     pub fn try_lock(&self) -> Result<Option<StateLock>, FileError> {
         let path = self.lock_file();
-        let mut options = OpenOptions::new();
         // What it says is the holder's.
-        options.write(true).create(true).truncate(false).mode(PRIVATE_MODE).custom_flags(no_follow());
-        let mut file = options.open(&path).map_err(FileError::of("create", &path))?;
+        let mut file = open_to_add(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -47,13 +47,13 @@ impl StateFolder {
     /// # Errors
     /// When that cannot be remembered.
     pub fn stuck_lock(&self) -> Result<Option<String>, FileError> {
-        let holder = fs::read_to_string(self.lock_file()).unwrap_or_default();
+        let holder = text(&self.lock_file()).unwrap_or_default();
         let mut words = holder.split_whitespace();
         let (Some(process), Some(Ok(since_s))) = (words.next(), words.next().map(str::parse::<i64>)) else {
             return Ok(None);
         };
         let held_s = unix_seconds() - since_s;
-        if held_s <= HELD_S_MAX || fs::read_to_string(self.told_file()).is_ok_and(|told| told == holder) {
+        if held_s <= HELD_S_MAX || text(&self.told_file()).as_ref() == Some(&holder) {
             return Ok(None);
         }
         replace_file(&self.told_file(), holder.as_bytes())?;
@@ -81,10 +81,17 @@ impl StateFolder {
     }
 }
 
+/// What a file says of a holder.
+fn text(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    open_regular(path).ok()?.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok().map(|_| text)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn one_lock_at_a_time() {
@@ -99,6 +106,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(folder.path());
+        rustix::fs::mkfifoat(rustix::fs::CWD, state.lock_file(), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        // With a reader nobody would have to wait.
+        let _reader = fs::OpenOptions::new().read(true).write(true).open(state.lock_file()).unwrap();
+        assert!(state.try_lock().is_err());
+    }
+
+    #[test]
     fn a_lock_that_is_held_for_too_long_is_told_once() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::at(folder.path());
@@ -107,6 +124,10 @@ mod tests {
         assert!(state.try_lock().unwrap().is_none());
         assert!(state.stuck_lock().unwrap().unwrap().contains("process 7"));
         assert_eq!(state.stuck_lock().unwrap(), None);
+        // A link is not followed.
+        fs::rename(state.told_file(), folder.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", state.told_file()).unwrap();
+        assert!(state.stuck_lock().unwrap().is_some());
         assert!(state.forget_stuck_lock().unwrap() && !state.forget_stuck_lock().unwrap());
     }
 }

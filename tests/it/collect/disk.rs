@@ -210,6 +210,7 @@ fn the_state_of_the_version_before_is_taken_over_without_a_loss_or_a_repeat() {
         site.configure(&site.akamai.config());
         site.akamai.store(10, (11..13).map(old_line));
         got.extend(numbers(&site.collect().expect(0).events()));
+        assert!(!is_asked || site.log().contains("is damaged or of another version"), "{}", site.log());
         assert_eq!(got, all(5..13), "asked {is_asked}, twice {is_twice}: {}", site.log());
         assert!(site.state_files("spool-").is_empty() && site.state_files("corrupt-").is_empty());
         let seen = site.akamai.seen();
