@@ -120,7 +120,12 @@ fn fetch(
     let mut whole = false;
     loop {
         let line = match page.next_line() {
-            Ok(Some(PageLine::Event(line) | PageLine::Fragment(line))) => line,
+            Ok(Some(PageLine::Event(line))) => line,
+            // The piece of a line at the end of an answer that broke off.
+            Ok(Some(PageLine::Fragment(_))) => {
+                whole = false;
+                continue;
+            }
             Ok(Some(PageLine::Context(_))) => {
                 whole = true;
                 continue;

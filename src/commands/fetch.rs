@@ -178,7 +178,9 @@ impl Fetching<'_> {
         let events = self.events;
         loop {
             match page.next_line() {
-                Ok(Some(PageLine::Event(line) | PageLine::Fragment(line))) => {
+                // The piece of a line at the end of an answer that broke off.
+                Ok(Some(PageLine::Fragment(_))) => last = None,
+                Ok(Some(PageLine::Event(line))) => {
                     last = None;
                     received += 1;
                     ids.extend(self.print(line));

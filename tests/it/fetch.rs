@@ -141,6 +141,14 @@ fn incomplete_answers_are_reported_after_the_events_that_came() {
     let (akamai, place) = with_events(9);
     akamai.fail([Fault::NoContext]);
     assert_eq!(place.run(&["fetch"]).fails(5, "without its context line").events().len(), 9);
+    // The piece of a line is no event.
+    for flag in ["--source=default", "--raw"] {
+        akamai.fail([Fault::EndsAfter(10_000)]);
+        let ended = place.run(&["fetch", flag]).fails(5, "without its context line");
+        let text = ended.text();
+        assert!((1..9).contains(&text.lines().count()) && text.lines().all(|line| line.ends_with('}')), "{text}");
+        assert!(!text.contains("parse_error"), "{text}");
+    }
     akamai.fail([Fault::TotalTooHigh(2)]);
     assert_eq!(place.run(&["fetch"]).fails(5, "9 events came, Akamai counts 2 more than it sent").events().len(), 9);
     akamai.fail([Fault::BadOffsetTail]);

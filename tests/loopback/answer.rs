@@ -42,6 +42,8 @@ pub enum Fault {
     CutGzip(usize),
     /// The body ends properly after its events.
     NoContext,
+    /// The body ends properly after so many bytes, wherever that is.
+    EndsAfter(usize),
     /// The body ends with the plain text of an expired offset.
     BadOffsetTail,
     /// The connection ends without an answer.
@@ -286,6 +288,9 @@ fn page_answer(state: &State, clock: i64, page: Page, fault: Option<&Fault>, gzi
         return answer.body(Pieces::new(batches(lines))).unwrap();
     }
     let mut body: Vec<u8> = lines.collect::<String>().into_bytes();
+    if let Some(Fault::EndsAfter(at)) = fault {
+        body.truncate(*at);
+    }
     let zipped = gzip || matches!(fault, Some(Fault::CutGzip(_)));
     if zipped {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

@@ -62,6 +62,11 @@ fn window_mode_is_the_original_without_a_memory() {
     }
     let target = &site.akamai.seen()[0].target;
     assert!(target.contains("from=") && target.contains("&to="), "{target}");
+    // The piece of a line is no event.
+    site.akamai.fail([Fault::EndsAfter(8_000)]);
+    let events = site.collect().expect(5).events();
+    let lines: Vec<&Value> = events.iter().filter(|event| event["type"] == "akamai_siem").collect();
+    assert!((1..5).contains(&lines.len()) && lines.iter().all(|line| line["akamai"]["parse_error"].is_null()));
     assert!(site.state_files("cursor-").is_empty() && site.state_files("spool-").is_empty());
 }
 
