@@ -49,8 +49,8 @@ use crate::state::{Loaded, StateFolder};
 use crate::wazuh::analysisd::Analysisd;
 use crate::wazuh::analysisd::forwarded::Fate;
 use crate::wazuh::handover::Handover;
+use crate::wazuh::home::Home;
 use crate::wazuh::wodle::{Parent, SocketId};
-use crate::wazuh::{LOCATION, Wazuh};
 
 /// A line that has waited so long for Wazuh is told of, in seconds.
 const LATE_S: i64 = 900;
@@ -84,7 +84,7 @@ pub struct Run<'a> {
     /// Wazuh's queue socket, if there is one.
     pub socket: Option<SocketId>,
     /// The Wazuh around us.
-    pub wazuh: Wazuh,
+    pub home: Home,
     /// Bounds of the run.
     pub budget: Budget,
     /// When it began.
@@ -123,7 +123,7 @@ struct Collector<'a> {
     broken: Vec<(String, Option<String>)>,
     global_error: Option<String>,
     rules_problem: Option<String>,
-    wazuh: Wazuh,
+    home: Home,
     budget: Budget,
     started: Instant,
 }
@@ -131,7 +131,7 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn open(run: Run<'a>) -> Result<Self, (FileError, Handover)> {
         let file = DeliveryFile::of(&run.state);
-        let analysisd = Analysisd::of(run.wazuh.home(), LOCATION);
+        let analysisd = Analysisd::of(&run.home);
         match load(&run, &file, &analysisd) {
             Ok((record, fate, mut fare, spool)) => {
                 if run.state.forget_stuck_lock().unwrap_or(false) {
@@ -178,7 +178,7 @@ impl<'a> Collector<'a> {
                     broken: run.broken,
                     global_error: run.global_error,
                     rules_problem: run.rules_problem,
-                    wazuh: run.wazuh,
+                    home: run.home,
                     budget,
                     started: run.started,
                 })
@@ -228,7 +228,8 @@ impl<'a> Collector<'a> {
             self.fare.begin(&mut self.store, Condition::Mute, error);
         } else if !self.fare.health.conditions.contains_key(&Condition::Mute) {
             log::error!("{error}; lines are kept");
-            let told = self.wazuh.send_to_queue(Notice::began("", Condition::Mute, error).line().as_bytes());
+            let notice = Notice::began("", Condition::Mute, error).line();
+            let told = Analysisd::of(&self.home).send_now(notice.as_bytes());
             match told {
                 Ok(()) => drop(self.fare.health.begin(Condition::Mute, unix_seconds())),
                 Err(error) => log::error!("cannot tell Wazuh through its queue socket: {error}"),

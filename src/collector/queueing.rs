@@ -266,10 +266,9 @@ impl Queueing {
 
     /// A line that could not be spooled: once, as it is.
     fn send_direct(&mut self, line: &str) {
-        let sent = self.analysisd.connect().and_then(|_| self.analysisd.send(line.as_bytes()));
-        match sent {
-            Ok(Sent::Taken) => self.barriers.sent(1),
-            _ => log::error!("a collector event could neither be kept nor sent: {}", line.trim_end()),
+        match self.analysisd.send_now(line.as_bytes()) {
+            Ok(()) => self.barriers.sent(1),
+            Err(_) => log::error!("a collector event could neither be kept nor sent: {}", line.trim_end()),
         }
     }
 

@@ -6,6 +6,7 @@ mod local;
 mod manager;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::cli::{CheckArgs, Cli};
 use crate::config::{self, Config, LoadError, SourceState};
 use crate::exit::Exit;
 use crate::state::StateFolder;
-use crate::wazuh::Wazuh;
+use crate::wazuh::home::Home;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,13 +87,13 @@ pub fn run(cli: &Cli, args: &CheckArgs) -> Exit {
         }
     };
     note_config(&config, &mut findings);
-    let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
+    let home = Home::find(Path::new("/"), config.global.wazuh_home.as_deref());
     let state = StateFolder::at(&config.global.state_dir);
     if !args.offline {
         akamai::check(&config, &mut findings);
     }
-    local::check(&config, &state, &wazuh, &mut findings);
-    manager::check(&config, &wazuh, &mut findings);
+    local::check(&config, &state, &home, &mut findings);
+    manager::check(&config, &home, &mut findings);
     show(&findings, args.json)
 }
 

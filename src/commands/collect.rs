@@ -16,12 +16,12 @@ use crate::cli::Cli;
 use crate::collector::{self, Budget, Run};
 use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output, RunOn, Source, SourceState};
 use crate::exit::Exit;
-use crate::install::{Home, rules_problem};
+use crate::install::rules_problem;
 use crate::state::attempt::Attempt;
 use crate::state::health::Condition;
 use crate::state::{StateFolder, StateLock};
-use crate::wazuh::Wazuh;
 use crate::wazuh::handover::{Handover, LineGuard};
+use crate::wazuh::home::Home;
 use crate::wazuh::wodle::{Parent, SocketId};
 use crate::{logger, privileges};
 
@@ -54,8 +54,8 @@ pub fn run(cli: &Cli) -> Exit {
     };
     start_log(cli, &config.global);
     let parent = Parent::of_this_process();
-    let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
-    let socket = SocketId::at(&wazuh.queue_socket());
+    let home = Home::find(Path::new("/"), config.global.wazuh_home.as_deref());
+    let socket = SocketId::at(&home.queue_socket());
     let has_worked = StateFolder::at(&config.global.state_dir).has_cursor();
     if matches!(unusable, Some(LoadError::Missing { .. })) && !has_worked {
         log::info!("not configured yet: there is no {}", file.display());
@@ -63,11 +63,10 @@ pub fn run(cli: &Cli) -> Exit {
     }
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
-    let home = Home::find_any(Path::new("/"), Some(wazuh.home())).ok();
-    let global_error = global_error.or_else(|| queue_problem(&config.global, home.as_ref()));
-    let holds_back = home.and_then(|home| home.wazuh_5_problem());
-    let rules_problem = rules_problem(wazuh.home()).inspect(|error| log::error!("{error}"));
-    let (sources, broken) = sources(&config, &file, &wazuh);
+    let global_error = global_error.or_else(|| queue_problem(&config.global, &home));
+    let holds_back = home.wazuh_5_problem();
+    let rules_problem = rules_problem(&home).inspect(|error| log::error!("{error}"));
+    let (sources, broken) = sources(&config, &file, home.is_worker);
     let state = StateFolder::at(&config.global.state_dir);
     let idle = sources.is_empty() && global_error.is_none() && broken.iter().all(|(_, error)| error.is_none());
     match &global_error {
@@ -81,7 +80,7 @@ pub fn run(cli: &Cli) -> Exit {
         _ => {}
     }
     let configured_eps = events_per_s(&sources);
-    let budget = Budget::new(wazuh.interval_s(), configured_eps.unwrap_or_else(|| wazuh.max_eps()));
+    let budget = Budget::new(home.interval_s(), configured_eps.unwrap_or_else(|| home.max_eps()));
     let output = if global_error.is_none() { config.global.output } else { Output::Stdout };
     if let Err(error) = leave_root(&config.global) {
         log::error!("{error}");
@@ -110,7 +109,7 @@ pub fn run(cli: &Cli) -> Exit {
         queue_lines_per_s_max: configured_eps,
         parent,
         socket,
-        wazuh,
+        home,
         budget,
         started,
         handover,
@@ -163,9 +162,8 @@ type Ready<'a> = Vec<(&'a Source, Result<Client, AskError>)>;
 type Broken = Vec<(String, Option<String>)>;
 
 /// The sources that can be asked, and those that cannot. Certificates are read now, with root's eyes.
-fn sources<'a>(config: &'a Config, file: &Path, wazuh: &Wazuh) -> (Ready<'a>, Broken) {
+fn sources<'a>(config: &'a Config, file: &Path, is_worker: bool) -> (Ready<'a>, Broken) {
     let (mut ready, mut broken) = (Vec::new(), Vec::new());
-    let is_worker = wazuh.is_worker();
     for entry in &config.sources {
         match &entry.state {
             SourceState::Ready(source) if is_worker && source.run_on == RunOn::Master => {
@@ -198,11 +196,10 @@ fn joined(errors: &[ConfigError]) -> Option<String> {
 
 /// Why the queue cannot be the output that it is configured to be. A Wazuh that is not there (now) or that is
 /// not supported is no reason.
-fn queue_problem(global: &Global, home: Option<&Home>) -> Option<String> {
-    if global.output != Output::Queue {
+fn queue_problem(global: &Global, home: &Home) -> Option<String> {
+    if global.output != Output::Queue || home.problem.is_some() {
         return None;
     }
-    let home = home.filter(|home| home.is_supported())?;
     home.queue_problem()
         .map(|problem| format!("{problem}; set output = stdout"))
         .inspect(|error| log::error!("{error}"))

@@ -9,11 +9,9 @@ use crate::cli::{Cli, InstallArgs};
 use crate::config::{self, Global, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::install::{
-    self, Finding, Home, HomeError, InstallError, Kind, Options, Report, look_at_block, look_at_rules,
-};
+use crate::install::{self, Finding, InstallError, Options, Report, look_at_block, look_at_rules};
 use crate::privileges;
-use crate::wazuh::Wazuh;
+use crate::wazuh::home::{Home, HomeError};
 
 /// Runs `install`.
 pub fn install(cli: &Cli, args: &InstallArgs) -> Exit {
@@ -40,27 +38,24 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     let config = cli.config_file();
     let config = root.join(config.strip_prefix("/").unwrap_or(&config));
     let global = config::load(&config).map(|config| config.global).unwrap_or_default();
-    let wazuh_home = global.wazuh_home.clone();
-    let found = match direction {
-        Direction::In => Home::find(&root, wazuh_home.as_deref()),
-        Direction::Out => Home::find_any(&root, wazuh_home.as_deref()),
-    };
-    let home = match found {
-        Ok(home) => home,
-        Err(error @ HomeError::Unseen { .. }) => {
+    let home = Home::find(&root, global.wazuh_home.as_deref());
+    match &home.problem {
+        Some(error @ HomeError::Unseen { .. }) => {
             log::error!("{error}");
             return Exit::Local;
         }
-        Err(HomeError::None(folder)) if direction == Direction::Out && !args.dry_run => return clear(cli, &folder),
-        Err(error @ HomeError::Five { .. }) => {
+        Some(_) if direction == Direction::Out && home.is_there() => {}
+        Some(_) if direction == Direction::Out && !args.dry_run => return clear(cli, home.folder()),
+        Some(error @ HomeError::Five { .. }) => {
             log::info!("{error}; nothing was changed");
             return show_line(cli, &format!("{error}; nothing was changed"));
         }
-        Err(error @ (HomeError::None(_) | HomeError::Version { .. })) => {
+        Some(error) => {
             log::info!("{error}");
             return show_line(cli, &error.to_string());
         }
-    };
+        None => {}
+    }
     let options = Options { root, config, dry_run: args.dry_run, no_restart: is_set("WAZUH_AKAMAI_NO_RESTART") };
     if direction == Direction::In && options.root == Path::new("/") && !options.dry_run {
         own_state(&global);
@@ -120,11 +115,8 @@ fn summary(home: &Home, options: &Options, report: &Report, direction: Direction
         // A purge runs this as well, and takes them afterwards.
         return format!("taken out of {home}; {} kept unless they are purged{restart}", report.what_stays());
     }
-    let wazuh = Wazuh::find(Some(&home.path("")));
-    let has_rules = home.kind == Kind::Manager && !home.is_worker;
-    let rules = if has_rules { look_at_rules(home) } else { Vec::new() };
-    let is_fine =
-        [look_at_block(home, &wazuh), rules].concat().iter().all(|finding| matches!(finding, Finding::Fine(_)));
+    let rules = if home.has_rules() { look_at_rules(home) } else { Vec::new() };
+    let is_fine = [look_at_block(home), rules].concat().iter().all(|finding| matches!(finding, Finding::Fine(_)));
     let is_ready = config::load(&options.config)
         .is_ok_and(|config| config.sources.iter().any(|source| matches!(source.state, SourceState::Ready(_))));
     let fill_in = if is_ready {

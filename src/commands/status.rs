@@ -12,14 +12,13 @@ use crate::clock::{rfc_3339, span, unix_seconds};
 use crate::config::{Mode, Output, RunOn, Source, SourceEntry, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::install::Home;
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::{DeliveryFile, Progress, QueueRate};
 use crate::state::health::{Health, HealthFile};
 use crate::state::segment::{Lane, Next, Segment};
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
-use crate::wazuh::Wazuh;
+use crate::wazuh::home::Home;
 
 /// Seconds within which every source must have succeeded.
 const SUCCESS_S_MAX: i64 = 900;
@@ -79,8 +78,8 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
         }
     };
     let mut sources = Vec::new();
-    let wazuh = Wazuh::find(config.global.wazuh_home.as_deref());
-    let is_worker = wazuh.is_worker();
+    let home = Home::find(Path::new("/"), config.global.wazuh_home.as_deref());
+    let is_worker = home.is_worker;
     let works_here = |entry: &&SourceEntry| match &entry.state {
         SourceState::Disabled => false,
         SourceState::Ready(source) => !is_worker || source.run_on == RunOn::Any,
@@ -103,8 +102,7 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
         problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
         problems.extend(lost(&health, now));
     }
-    let home = Home::find_any(Path::new("/"), Some(wazuh.home())).ok();
-    problems.extend(home.and_then(|home| home.wazuh_5_problem()));
+    problems.extend(home.wazuh_5_problem());
     let healthy = problems.is_empty() && sources.iter().all(|source| source.problems.is_empty());
     let queue = match DeliveryFile::of(&state).load() {
         Ok(Loaded::Intact(record)) => record.queue_rate.filter(|_| config.global.output == Output::Queue),

@@ -6,12 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::home::Owner;
-use super::program::{self, PROGRAM_S_MAX};
+use super::InstallError;
 use super::record::Record;
-use super::{Home, InstallError};
 use crate::files::{FileError, create, put_in_place, remove};
 use crate::wazuh::conf::merge::{Edit, apply};
+use crate::wazuh::home::{Home, Owner};
+use crate::wazuh::program::{self, PROGRAM_S_MAX};
 
 /// What is behind the name of a file's copy from before.
 const BACKUP: &str = ".before-wazuh-akamai";
@@ -69,8 +69,19 @@ impl<'a> Changes<'a> {
 
     /// A file as it should be; no change where it is so already.
     pub(super) fn put(&mut self, path: &Path, text: &[u8], owner: Owner, mode: u32) -> Result<(), InstallError> {
-        self.home.contains(path)?;
+        self.contains(path)?;
         self.put_anywhere(path, text, owner, mode)
+    }
+
+    /// Makes sure that no link leads a path of ours out of the home.
+    fn contains(&self, path: &Path) -> Result<(), InstallError> {
+        let home = fs::canonicalize(self.home.folder()).map_err(FileError::of("read", self.home.folder()))?;
+        let there = path.ancestors().skip(1).find_map(|folder| fs::canonicalize(folder).ok());
+        if there.is_some_and(|folder| folder.starts_with(&home)) {
+            Ok(())
+        } else {
+            Err(InstallError::Strange(path.to_owned()))
+        }
     }
 
     /// The same for a file outside the Wazuh home.
@@ -94,7 +105,7 @@ impl<'a> Changes<'a> {
     /// The record of what is about to be made: ahead of everything, so that an interruption is known of.
     pub(super) fn record_first(&mut self, path: &Path, record: &Record) {
         let text = record.text().into_bytes();
-        let owner = self.home.binary_owner();
+        let owner = root_and_group(self.home);
         self.list.insert(0, Change::Put { path: path.to_owned(), text, owner, mode: 0o640 });
     }
 
@@ -138,7 +149,7 @@ impl<'a> Changes<'a> {
     pub(super) fn give_back(&mut self, kept: &Path, to: &Path) -> Result<bool, InstallError> {
         let Some(text) = present(kept)? else { return Ok(true) };
         let goes = self.list.iter().any(|change| matches!(change, Change::Forget { path } if path == to));
-        self.home.contains(to)?;
+        self.contains(to)?;
         if present(to)?.is_some() && !goes {
             return Ok(false);
         }
@@ -236,6 +247,21 @@ impl Undo {
             let _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// root and Wazuh's group. Where the tests are not root, files can only belong to whoever runs them.
+pub(super) fn root_and_group(home: &Home) -> Owner {
+    (nix::unistd::geteuid().as_raw(), home.wazuh.1)
+}
+
+/// The text of a regular file that lies inside the home, whatever links lead to it.
+pub(super) fn read_inside(home: &Home, path: &Path) -> Result<Vec<u8>, InstallError> {
+    let real = fs::canonicalize(path).map_err(FileError::of("read", path))?;
+    let folder = fs::canonicalize(home.folder()).map_err(FileError::of("read", home.folder()))?;
+    if !real.starts_with(&folder) || !fs::metadata(&real).is_ok_and(|metadata| metadata.is_file()) {
+        return Err(InstallError::Strange(path.to_owned()));
+    }
+    fs::read(&real).map_err(|error| FileError::of("read", path)(error).into())
 }
 
 /// The text of a regular file; none if there is none.

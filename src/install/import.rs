@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::change::{Changes, owner_and_mode_of, present};
 use super::record::{Record, digest};
-use super::{Home, InstallError, Options};
+use super::{InstallError, Options};
 use crate::config::{self, SourceState, TEMPLATE};
+use crate::wazuh::TAG;
 use crate::wazuh::conf::scan::scan;
+use crate::wazuh::home::Home;
 
 /// Name of the configuration, the original's and ours.
 const NAME: &str = "akamai_config.ini";
@@ -47,11 +49,8 @@ pub(super) fn plan(
         record.imported = Some(digest(&text));
         record.imported_over_template = over_template;
         record.imported_folder = options.config.parent().is_some_and(|folder| !folder.exists());
-        let owner = if nix::unistd::geteuid().is_root() {
-            (0, 0)
-        } else {
-            (home.binary_owner().0, nix::unistd::getegid().as_raw())
-        };
+        // root's, but in tests that are not.
+        let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         changes.put_anywhere(&options.config, &text, owner, 0o600)?;
         return Ok(());
     }
@@ -96,7 +95,7 @@ fn candidates(home: &Home, options: &Options, ossec_conf: &[u8]) -> Vec<PathBuf>
     if let Ok(document) = scan(ossec_conf) {
         for (root, _) in document.children(ossec_conf, None, "ossec_config") {
             for (wodle, _) in document.children(ossec_conf, Some(root), "wodle") {
-                if document.value(ossec_conf, wodle, "tag") != Some(b"akamai_siem") {
+                if document.value(ossec_conf, wodle, "tag") != Some(TAG.as_bytes()) {
                     continue;
                 }
                 let command = document.value(ossec_conf, wodle, "command").unwrap_or_default();

@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
+use super::change::read_inside;
 use super::record::Record;
 use super::rules::{RulesPlan, plan, warn_active_response};
-use super::{BINARY, Home, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE};
+use super::{BINARY, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE, restart};
 use crate::files::FileError;
-use crate::wazuh::Wazuh;
 use crate::wazuh::conf::merge::{installation, our_part};
+use crate::wazuh::home::{Home, INTERVAL_S};
 
 /// What `install` has to say against something that is not as it should be.
 const INSTALL: &str = "wazuh-akamai install";
-
-/// Seconds between two runs in our block.
-const INTERVAL_S: u64 = 300;
 
 /// What was seen, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +28,9 @@ pub enum Finding {
 }
 
 /// The wodle's block in `ossec.conf` and its program.
-pub fn look_at_block(home: &Home, wazuh: &Wazuh) -> Vec<Finding> {
+pub fn look_at_block(home: &Home) -> Vec<Finding> {
     let conf = home.path("etc/ossec.conf");
-    let text = match home.read_inside(&conf) {
+    let text = match read_inside(home, &conf) {
         Ok(text) => text,
         Err(error) => return vec![unseen_or_wrong(&error)],
     };
@@ -51,7 +48,7 @@ pub fn look_at_block(home: &Home, wazuh: &Wazuh) -> Vec<Finding> {
             "nothing, if that is meant; else: wazuh-akamai uninstall, then wazuh-akamai install".into(),
         )),
     }
-    let interval = wazuh.interval_s();
+    let interval = home.interval_s();
     if interval != INTERVAL_S {
         findings.push(Finding::Doubtful(
             format!("it runs every {interval} s instead of {INTERVAL_S}"),
@@ -74,7 +71,8 @@ pub fn look_at_block(home: &Home, wazuh: &Wazuh) -> Vec<Finding> {
 
 /// Whether Wazuh has still to be restarted.
 pub fn look_at_restart(home: &Home) -> Vec<Finding> {
-    let is_owed = Record::load(&home.path(RECORD)).is_ok_and(|record| record.is_owed(home) && home.is_running());
+    let is_owed =
+        Record::load(&home.path(RECORD)).is_ok_and(|record| record.is_owed(home) && restart::is_running(home));
     let owed = is_owed.then(|| {
         Finding::Wrong(
             "Wazuh runs without what install has changed".into(),
@@ -85,8 +83,8 @@ pub fn look_at_restart(home: &Home) -> Vec<Finding> {
 }
 
 /// Why there are no rules of ours in this Wazuh home, as `install` found when it ran last.
-pub fn rules_problem(home: &Path) -> Option<String> {
-    let record = Record::load(&home.join(RECORD)).ok()?;
+pub fn rules_problem(home: &Home) -> Option<String> {
+    let record = Record::load(&home.path(RECORD)).ok()?;
     let clashes = record.clashes.join("; ");
     (!clashes.is_empty()).then(|| format!("the rules are not installed, because their ids are taken: {clashes}"))
 }

@@ -1,38 +1,42 @@
 //! `install` and `uninstall`: the Wazuh side, put in and taken out again. Changes nothing that it could not put back, and
 //! nothing at all where Wazuh's own programs do not take the result.
 //!
-//! `home` finds out what is there; `rules` decides about the rules file; `wazuh::conf::merge` makes the edits of `ossec.conf`;
+//! `rules` decides about the rules file; `wazuh::conf::merge` makes the edits of `ossec.conf`;
 //! `change` writes, backs up and rolls back; `restart` has Wazuh take it up; the record beside the binary remembers what was made.
 
 mod change;
-mod home;
 mod import;
 mod look;
-mod program;
 mod record;
 mod remains;
 mod restart;
 mod rules;
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-pub use self::home::{Home, HomeError, Kind};
 pub use self::look::{Finding, look_at_block, look_at_restart, look_at_rules, rules_problem};
 pub use self::remains::clear_remains;
 
-use self::change::{Changes, present, write_now};
+use self::change::{Changes, present, read_inside, root_and_group, write_now};
 use self::record::Record;
 use self::rules::RulesPlan;
 use crate::files::FileError;
+use crate::wazuh::TAG;
 use crate::wazuh::conf::merge::{self, MergeError};
+use crate::wazuh::home::Home;
 
 /// The rules that are installed.
 pub const RULES: &str = include_str!("../../rules/akamai.xml");
 
-/// Our block of `ossec.conf`, between the markers.
-pub const BLOCK: &str = include_str!("../../ossec-snippets/wodle.xml");
+/// Time to wait for another `install` or `uninstall`, in seconds: it may test twice and restart.
+const LOCK_S_MAX: u64 = 900;
+
+/// Time between two looks at the lock, in milliseconds.
+const LOCK_LOOK_MS: u64 = 50;
 
 /// Why nothing was changed (or everything put back).
 #[derive(Debug, thiserror::Error)]
@@ -124,10 +128,10 @@ impl Report {
 /// # Errors
 /// Whatever kept it from being done; then nothing has changed.
 pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
-    let _lock = home.lock()?;
+    let _lock = lock(home)?;
     let mut report = Report::of(home);
     let conf = home.path("etc/ossec.conf");
-    let text = home.read_inside(&conf)?;
+    let text = read_inside(home, &conf)?;
     let not_editable = |error| InstallError::NotEditable { path: conf.clone(), error };
     let mut edits = merge::installation(&text, &home.block()).map_err(not_editable)?;
     let mut record = Record::load(&home.path(RECORD))?;
@@ -141,7 +145,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     }
     for line in merge::others_that_run(&merge::apply(&text, &edits)).map_err(not_editable)? {
         report.push(format!(
-            "WARNING: {}:{line}: another wodle with the tag akamai_siem runs and could not be disabled; disable it by hand",
+            "WARNING: {}:{line}: another wodle with the tag {TAG} runs and could not be disabled; disable it by hand",
             conf.display()
         ));
     }
@@ -149,7 +153,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
     forget_leftovers(home, options, &mut changes)?;
 
     let own = own_file().and_then(fs::read).map_err(InstallError::OwnFile)?;
-    changes.put(&home.path(BINARY), &own, home.binary_owner(), 0o750)?;
+    changes.put(&home.path(BINARY), &own, root_and_group(home), 0o750)?;
     rules::warn_active_response(&text, &conf, &mut report.lines);
     put_rules(home, &mut changes, &mut record, &mut report)?;
     if !edits.is_empty() {
@@ -167,7 +171,7 @@ fn put_rules(
     report: &mut Report,
 ) -> Result<(), InstallError> {
     record.clashes.clear();
-    if home.kind != Kind::Manager || home.is_worker {
+    if !home.has_rules() {
         report.push(format!("no rules: this is {}", if home.is_worker { "a cluster's worker" } else { "an agent" }));
         return Ok(());
     }
@@ -182,7 +186,7 @@ fn put_rules(
                     record.saved_rules = home.name_of(&original);
                 }
             }
-            changes.put(&home.path(RULES_FILE), RULES.as_bytes(), home.rules_owner(), 0o660)?;
+            changes.put(&home.path(RULES_FILE), RULES.as_bytes(), home.wazuh, 0o660)?;
             changes.forget(&home.path(NEW_RULES))?;
             record.rules = Some(record::digest(RULES.as_bytes()));
         }
@@ -192,7 +196,7 @@ fn put_rules(
                 home.path(RULES_FILE).display(),
                 home.path(NEW_RULES).display()
             ));
-            changes.put(&home.path(NEW_RULES), RULES.as_bytes(), home.binary_owner(), 0o640)?;
+            changes.put(&home.path(NEW_RULES), RULES.as_bytes(), root_and_group(home), 0o640)?;
         }
         RulesPlan::Clash(clashes) => {
             report.push("the rules are not installed, because their ids are taken:");
@@ -208,10 +212,10 @@ fn put_rules(
 /// # Errors
 /// Whatever kept it from being done; then nothing has changed.
 pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError> {
-    let _lock = home.lock()?;
+    let _lock = lock(home)?;
     let mut report = Report::of(home);
     let conf = home.path("etc/ossec.conf");
-    let text = home.read_inside(&conf)?;
+    let text = read_inside(home, &conf)?;
     let not_editable = |error| InstallError::NotEditable { path: conf.clone(), error };
     let removal = merge::removal(&text).map_err(not_editable)?;
     let part = merge::our_part(&text).map_err(not_editable)?;
@@ -226,7 +230,7 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     if let Some(part) = part.filter(|part| record.block.as_ref().is_some_and(|block| *block != record::digest(part))) {
         let kept = home.path(EDITED_BLOCK);
         report.push(format!("our block in {} had been edited: it is kept in {}", conf.display(), kept.display()));
-        changes.put(&kept, part, home.binary_owner(), 0o640)?;
+        changes.put(&kept, part, root_and_group(home), 0o640)?;
     }
     if !removal.edits.is_empty() {
         changes.edit(&conf, &text, &removal.edits)?;
@@ -255,6 +259,27 @@ pub fn uninstall(home: &Home, options: &Options) -> Result<Report, InstallError>
     changes.forget_folder(&home.path(FOLDER));
     report.push(format!("{} left where they are", report.what_stays()));
     finish(home, options, changes, report, None)
+}
+
+/// Keeps every other `install` and `uninstall` out until the lock is dropped; waits for the one that is at work.
+fn lock(home: &Home) -> Result<File, FileError> {
+    let folder = home.path("bin");
+    let lock = File::open(&folder).map_err(FileError::of("open", &folder))?;
+    let until = Instant::now() + Duration::from_secs(LOCK_S_MAX);
+    let mut is_told = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                if !is_told {
+                    log::info!("another install or uninstall is at work: waiting for it");
+                }
+                is_told = true;
+                thread::sleep(Duration::from_millis(LOCK_LOOK_MS));
+            }
+            Err(error) => return Err(FileError::of("lock", &folder)(error.into())),
+        }
+    }
 }
 
 /// What an interrupted run has left beside our files goes first.
@@ -321,20 +346,20 @@ fn finish(
     }
     let needs_restart = changes.concern_wazuh() || is_owed;
     if needs_restart && !before.pending {
-        home.validate().map_err(|(program, says)| InstallError::BrokenBefore { program, says })?;
+        restart::validate(home).map_err(|(program, says)| InstallError::BrokenBefore { program, says })?;
     }
     if let Some(record) = &record {
         changes.record_first(&home.path(RECORD), &Record { pending: needs_restart, ..record.clone() });
     }
     let undo = changes.apply()?;
-    if needs_restart && let Err((program, says)) = home.validate() {
+    if needs_restart && let Err((program, says)) = restart::validate(home) {
         return Err(InstallError::Refused { put_back: undo.roll_back(), program, says });
     }
     undo.keep();
-    let is_running = needs_restart && home.is_running();
+    let is_running = needs_restart && restart::is_running(home);
     if is_running && !options.no_restart {
         report.push("restarting Wazuh");
-        home.restart().map_err(InstallError::Restart)?;
+        restart::restart(home).map_err(InstallError::Restart)?;
     } else if needs_restart {
         report.push(if is_running {
             "Wazuh has not taken this up yet: restart it (wazuh-control restart), or run: wazuh-akamai install"
@@ -344,9 +369,9 @@ fn finish(
         report.restart_is_left = is_running;
     }
     if let Some(record) = record {
-        let owed_by = report.restart_is_left.then(|| home.life());
+        let owed_by = report.restart_is_left.then(|| restart::life(home));
         let text = Record { pending: false, owed_by, ..record }.text();
-        write_now(&home.path(RECORD), text.as_bytes(), home.binary_owner(), 0o640)?;
+        write_now(&home.path(RECORD), text.as_bytes(), root_and_group(home), 0o640)?;
     }
     Ok(report)
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Home;
+use super::restart;
 use crate::files::FileError;
+use crate::wazuh::home::Home;
 
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ impl Record {
 
     /// Whether Wazuh runs without what was changed.
     pub(super) fn is_owed(&self, home: &Home) -> bool {
-        self.pending || self.owed_by.as_ref().is_some_and(|life| *life == home.life())
+        self.pending || self.owed_by.as_ref().is_some_and(|life| *life == restart::life(home))
     }
 
     pub(super) fn text(&self) -> String {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::change::present;
 use super::record::{Record, digest};
-use super::{Home, InstallError, RULES, RULES_FILE};
+use super::{InstallError, RULES, RULES_FILE};
 use crate::files::FileError;
+use crate::wazuh::TAG;
 use crate::wazuh::conf::scan::{Document, scan};
+use crate::wazuh::home::Home;
 
 /// Our ids.
 const IDS: RangeInclusive<u32> = 100_100..=100_199;
@@ -92,7 +94,7 @@ fn is_original(text: &[u8]) -> bool {
     id(text, &document, rule) == Some(100_100)
         && document
             .value(text, rule, "location")
-            .is_some_and(|location| location.trim_ascii() == b"command_akamai_siem")
+            .is_some_and(|location| location.trim_ascii().strip_prefix(b"command_") == Some(TAG.as_bytes()))
         && document.elements.iter().filter(|element| element.parent.is_none()).count() == 1
 }
 

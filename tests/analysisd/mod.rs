@@ -1,6 +1,6 @@
 //! A loopback analysisd: Wazuh's two sockets and what happens behind them, for the tests and the bench. It can be slow, hang,
 //! reload, stop and start again. Never talks to anything but its two sockets.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod machine;
 

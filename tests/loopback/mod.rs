@@ -1,6 +1,6 @@
 //! A loopback Akamai: a real HTTP server that behaves as the SIEM API does, checks every signature and can fail in every
 //! way the API can. Never talks to anything but this machine.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // A refusal is an answer like any other.
 #![allow(clippy::result_large_err)]
 

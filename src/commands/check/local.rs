@@ -14,7 +14,7 @@ use crate::state::delivery::DeliveryFile;
 use crate::state::health::HealthFile;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
-use crate::wazuh::Wazuh;
+use crate::wazuh::home::Home;
 use crate::wazuh::wodle::SocketId;
 
 /// The share of what the wodle forwards from which a faster way is recommended, in percent.
@@ -29,16 +29,16 @@ const FASTER_BY_BYTES: &str = "if this stays so: output = queue (a manager 4.4 o
 /// Seconds for which a loss is worth a word.
 const GAP_S_MAX: i64 = 86_400;
 
-pub(super) fn check(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &mut Findings) {
+pub(super) fn check(config: &Config, state: &StateFolder, home: &Home, findings: &mut Findings) {
     check_user(&config.global.user, findings);
     if !check_folder(config, state, findings) {
         return;
     }
     kept::check(config, state, findings);
-    check_spool(config, state, wazuh, findings);
+    check_spool(config, state, home, findings);
     check_share(config, state, findings);
     check_sources(config, state, findings);
-    check_mute(state, wazuh, findings);
+    check_mute(state, home, findings);
 }
 
 /// The user that collect becomes.
@@ -109,7 +109,7 @@ fn check_folder(config: &Config, state: &StateFolder, findings: &mut Findings) -
     }
 }
 
-fn check_spool(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &mut Findings) {
+fn check_spool(config: &Config, state: &StateFolder, home: &Home, findings: &mut Findings) {
     let spool = match Spool::look(state) {
         Ok(spool) => spool,
         Err(error) => return findings.add(Level::Unknown, "spool", error.to_string(), "run check as root"),
@@ -123,8 +123,8 @@ fn check_spool(config: &Config, state: &StateFolder, wazuh: &Wazuh, findings: &m
         },
         _ => None,
     });
-    let pace = pace.min().unwrap_or_else(|| wazuh.max_eps());
-    let one_run = pace * wazuh.interval_s();
+    let pace = pace.min().unwrap_or_else(|| home.max_eps());
+    let one_run = pace * home.interval_s();
     let seen = format!("{lines} lines, {bytes} of {max} bytes");
     if bytes >= max / 100 * 80 {
         findings.add(
@@ -212,19 +212,19 @@ fn check_sources(config: &Config, state: &StateFolder, findings: &mut Findings) 
 }
 
 /// A wodle whose socket was replaced forwards nothing until its modulesd is restarted.
-fn check_mute(state: &StateFolder, wazuh: &Wazuh, findings: &mut Findings) {
+fn check_mute(state: &StateFolder, home: &Home, findings: &mut Findings) {
     let Ok(Loaded::Intact(record)) = DeliveryFile::of(state).load() else { return };
     let Some((parent, seen)) = record.first_seen else { return };
     if !parent.is_alive() {
         return;
     }
-    if seen.is_some() && SocketId::at(&wazuh.queue_socket()) == seen {
+    if seen.is_some() && SocketId::at(&home.queue_socket()) == seen {
         findings.ok("wodle", "its way to Wazuh's queue is the one it began with");
     } else {
         findings.add(
             Level::Error,
             "wodle",
-            format!("{} is not the socket that wazuh-modulesd (process {}) connected to: nothing its wodles hand over arrives", wazuh.queue_socket().display(), parent.pid),
+            format!("{} is not the socket that wazuh-modulesd (process {}) connected to: nothing its wodles hand over arrives", home.queue_socket().display(), parent.pid),
             "wazuh-control restart",
         );
     }

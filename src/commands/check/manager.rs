@@ -1,22 +1,20 @@
 //! The Wazuh side: home, wodle block, rules, queue socket, and events that analysisd had to drop.
 
 use std::io;
-use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 
 use super::{Findings, Level};
 use crate::config::{Config, Output};
-use crate::install::{Finding as RulesFinding, Home, HomeError, Kind, look_at_block, look_at_restart, look_at_rules};
+use crate::install::{Finding as RulesFinding, look_at_block, look_at_restart, look_at_rules};
 use crate::wazuh::analysisd::Analysisd;
-use crate::wazuh::{LOCATION, Wazuh};
+use crate::wazuh::home::{Home, HomeError, Kind};
 
-pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
-    let home = match Home::find(Path::new("/"), Some(wazuh.home())) {
-        Ok(home) => home,
-        Err(error @ HomeError::Unseen { .. }) => {
+pub(super) fn check(config: &Config, home: &Home, findings: &mut Findings) {
+    match &home.problem {
+        None => {}
+        Some(error @ HomeError::Unseen { .. }) => {
             return findings.add(Level::Unknown, "Wazuh", error.to_string(), "run check as root");
         }
-        Err(error @ HomeError::Five { .. }) => {
+        Some(error @ HomeError::Five { .. }) => {
             return findings.add(
                 Level::Error,
                 "Wazuh",
@@ -24,7 +22,7 @@ pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
                 "run the collector on an agent 4.14 that is connected to the 5.x manager",
             );
         }
-        Err(error) => {
+        Some(error) => {
             return findings.add(
                 Level::Warning,
                 "Wazuh",
@@ -32,19 +30,19 @@ pub(super) fn check(config: &Config, wazuh: &Wazuh, findings: &mut Findings) {
                 "install Wazuh 4.3 to 4.x, then: wazuh-akamai install",
             );
         }
-    };
-    findings.ok("Wazuh", home.to_string());
-    add(look_at_block(&home, wazuh), "wodle block", findings);
-    add(look_at_restart(&home), "restart", findings);
-    if home.kind == Kind::Manager && !home.is_worker {
-        add(look_at_rules(&home), "rules", findings);
     }
-    check_queue(wazuh, findings);
+    findings.ok("Wazuh", home.to_string());
+    add(look_at_block(home), "wodle block", findings);
+    add(look_at_restart(home), "restart", findings);
+    if home.has_rules() {
+        add(look_at_rules(home), "rules", findings);
+    }
+    check_queue(home, findings);
     if let Some(problem) = home.queue_problem().filter(|_| config.global.output == Output::Queue) {
         findings.add(Level::Error, "output", problem, "set output = stdout");
     }
     if home.kind == Kind::Manager {
-        check_drops(wazuh, findings);
+        check_drops(home, findings);
     }
     if !config.sources.is_empty() && home.is_worker {
         findings.ok("cluster", "this is a worker: sources with run_on = master are asked by the master");
@@ -62,31 +60,20 @@ fn add(found: Vec<RulesFinding>, about: &str, findings: &mut Findings) {
     }
 }
 
-fn check_queue(wazuh: &Wazuh, findings: &mut Findings) {
-    let path = wazuh.queue_socket();
-    match UnixDatagram::unbound().and_then(|socket| socket.connect(&path)) {
-        Ok(()) => findings.ok("queue", format!("{} takes events", path.display())),
+fn check_queue(home: &Home, findings: &mut Findings) {
+    match Analysisd::of(home).connect() {
+        Ok(()) => findings.ok("queue", format!("{} takes events", home.queue_socket().display())),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            findings.add(
-                Level::Unknown,
-                "queue",
-                format!("cannot look at {}: {error}", path.display()),
-                "run check as root",
-            );
+            findings.add(Level::Unknown, "queue", error.to_string(), "run check as root");
         }
         Err(error) => {
-            findings.add(
-                Level::Error,
-                "queue",
-                format!("nobody listens at {}: {error}", path.display()),
-                "start Wazuh: wazuh-control start",
-            );
+            findings.add(Level::Error, "queue", error.to_string(), "start Wazuh: wazuh-control start");
         }
     }
 }
 
-fn check_drops(wazuh: &Wazuh, findings: &mut Findings) {
-    match Analysisd::of(wazuh.home(), LOCATION).stats().map(|stats| stats.counters.dropped) {
+fn check_drops(home: &Home, findings: &mut Findings) {
+    match Analysisd::of(home).stats().map(|stats| stats.counters.dropped) {
         Err(error) => findings.add(
             Level::Unknown,
             "analysisd",

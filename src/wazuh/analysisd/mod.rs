@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use self::stats::{ANSWER_BYTES_MAX, Stats};
+use super::TAG;
+use super::home::Home;
 
 /// Time to wait for room in the receiver's kernel queue, in milliseconds.
 const SEND_MS_MAX: u64 = 100;
@@ -81,12 +83,13 @@ impl StatsError {
 }
 
 impl Analysisd {
-    /// That of the Wazuh in `home`; lines are sent with this location (one without a `:`, which would have to be escaped).
-    pub fn of(home: &Path, location: &str) -> Self {
+    /// That of this Wazuh.
+    pub fn of(home: &Home) -> Self {
         Self {
-            queue: home.join("queue/sockets/queue"),
-            control: home.join("queue/sockets/analysis"),
-            head: format!("1:{location}:").into_bytes(),
+            queue: home.queue_socket(),
+            control: home.counters_socket(),
+            // The tag holds no `:`, which would have to be escaped.
+            head: format!("1:command_{TAG}:").into_bytes(),
             message: Vec::new(),
             socket: None,
         }
@@ -132,6 +135,15 @@ impl Analysisd {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Sends one line, come what may: for what cannot wait its turn.
+    pub fn send_now(&mut self, line: &[u8]) -> io::Result<()> {
+        self.connect()?;
+        match self.send(line)? {
+            Sent::Taken => Ok(()),
+            Sent::NoRoom => Err(io::Error::new(io::ErrorKind::WouldBlock, "Wazuh's queue is full")),
         }
     }
 

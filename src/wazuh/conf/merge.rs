@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+use crate::wazuh::TAG;
+
 use super::scan::{Document, Element, ScanError, scan};
 
 /// What begins our part of the file.
@@ -20,9 +22,6 @@ const NOTE: &str = "<!-- Do not edit between these lines: uninstall takes all of
 
 /// What the program of our wodle is called, whatever Wazuh's home.
 const PROGRAM: &[u8] = b"/wodles/akamai/wazuh-akamai";
-
-/// The tag of our wodle, which was the original integration's as well.
-const TAG: &str = "akamai_siem";
 
 /// What begins the line, inside our part, that remembers a block taken over.
 const TAKEN_OVER: &str = "<!-- wazuh-akamai disabled the wodle with command ";

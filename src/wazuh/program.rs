@@ -13,8 +13,11 @@ use rustix::fs::{MemfdFlags, memfd_create};
 /// Bytes of a program's words that are read.
 const WORDS_BYTES_MAX: u64 = 64 << 10;
 
+/// Characters of them that are repeated.
+const SAYS_CHARS_MAX: usize = 2_000;
+
 /// Time for one program, in seconds: Wazuh's check of many rules takes some.
-pub(super) const PROGRAM_S_MAX: u64 = 120;
+pub const PROGRAM_S_MAX: u64 = 120;
 
 /// The whole environment of a program that we start.
 const ENVIRONMENT: [(&str, &str); 2] =
@@ -25,18 +28,28 @@ const LOOK_MS: u64 = 10;
 
 /// How a program ended.
 #[derive(Debug)]
-pub(super) struct Ran {
+pub struct Ran {
     /// Its exit status.
-    pub(super) status: ExitStatus,
+    pub status: ExitStatus,
     /// What it wrote to stdout and stderr, as far as it is read.
-    pub(super) words: String,
+    pub words: String,
+}
+
+impl Ran {
+    /// What a program says that failed.
+    pub fn says(&self) -> String {
+        match self.words.trim() {
+            "" => format!("nothing, and it ended with {}", self.status),
+            text => text.chars().take(SAYS_CHARS_MAX).collect(),
+        }
+    }
 }
 
 /// Runs it to its end, or kills it after `seconds_max`.
 ///
 /// # Errors
 /// When it cannot be started, or did not end in time.
-pub(super) fn run(mut command: Command, seconds_max: u64) -> io::Result<Ran> {
+pub fn run(mut command: Command, seconds_max: u64) -> io::Result<Ran> {
     let mut output = File::from(memfd_create("words", MemfdFlags::CLOEXEC)?);
     command.env_clear().envs(ENVIRONMENT).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = command.spawn()?;
