@@ -90,14 +90,14 @@ impl Delivering {
             self.closed = true;
             return Ok(());
         }
-        self.record_batch(store, from);
+        self.record_batch(from);
         let mut to = from;
         let ended = self.hand_over(store, &mut to, lines_max);
         let flushed = self.handover.flush();
         self.closed |= flushed.is_err();
         if flushed.is_ok() && !matches!(ended, Err(Stop::Output(_))) {
             self.record.wodle_share = Some(WodleShare { lines: self.lines, lines_max, bytes: self.handover.bytes });
-            self.record_batch(store, to);
+            self.record_batch(to);
         }
         match ended.and(flushed.map_err(Stop::Output)) {
             Ok(()) | Err(Stop::Budget) => Ok(()),
@@ -121,14 +121,14 @@ impl Delivering {
             if let Some(batch) = self.record.batch.as_ref().filter(|batch| batch.lines != self.handover.lines)
                 && self.lines > 0
             {
-                self.record_batch(store, batch.to);
+                self.record_batch(batch.to);
             }
         } else if let Some(batch) = self.record.batch.take() {
             self.record.delivered = batch.to;
             // First the room, then the record: on a full disk it needs that room. A record that is behind repeats nothing
             // of what is no longer there.
             store.spool.remove_delivered(&self.record.delivered)?;
-            store.save(|| self.file.save(&self.record))?;
+            self.file.save(&self.record)?;
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Delivering {
     }
 
     /// A record that cannot be saved is no reason to keep lines back: they come again then.
-    fn record_batch(&mut self, store: &Store, to: Progress) {
+    fn record_batch(&mut self, to: Progress) {
         self.record.batch = Some(Batch {
             parent: self.parent.clone(),
             socket: self.socket.clone(),
@@ -163,7 +163,7 @@ impl Delivering {
             lines: self.handover.lines,
             counters: self.counters,
         });
-        if let Err(error) = store.save(|| self.file.save(&self.record)) {
+        if let Err(error) = self.file.save(&self.record) {
             log::error!("{error}; what is handed over now may come again");
         }
     }

@@ -131,11 +131,11 @@ impl Fare {
     }
 
     /// Remembers what has changed.
-    pub(super) fn save(&self, store: &Store) -> Exit {
+    pub(super) fn save(&self) -> Exit {
         if self.health == self.saved {
             return Exit::Done;
         }
-        match store.save(|| self.file.save(&self.health)) {
+        match self.file.save(&self.health) {
             Ok(()) => Exit::Done,
             Err(error) => {
                 log::error!("{error}");

@@ -203,7 +203,7 @@ impl<'a> Collector<'a> {
         if let Some((from_s, to_s)) = self.store.gap {
             self.fare.health.last_gap = Some((from_s, to_s, unix_seconds()));
         }
-        exit = exit.and(self.fare.save(&self.store));
+        exit = exit.and(self.fare.save());
         self.store.state.keep_reserve();
         log::info!(
             "{events} events fetched, {}, {} segments ({} bytes) in the spool, {:.1} s, exit {}",
@@ -254,7 +254,7 @@ impl<'a> Collector<'a> {
                 let error = error.or_else(|| fare.health.last_success_s.map(|_| NO_LONGER_CONFIGURED));
                 fare.note_config(&mut self.store, error);
                 let exit = if error.is_some() { Exit::Config } else { Exit::Done };
-                exit.and(fare.save(&self.store))
+                exit.and(fare.save())
             }
             Err(error) => {
                 log::error!("source {name}: {error}");
@@ -369,7 +369,7 @@ impl<'a> Collector<'a> {
                 error.exit()
             }
         };
-        exit.and(fare.save(&self.store))
+        exit.and(fare.save())
     }
 
     /// Lines that cannot be stored, or that pile up.

@@ -188,7 +188,7 @@ impl Queueing {
         self.take_note(store, look).map_err(Failure::File)?;
         if is_new_process {
             // Whatever becomes of this run, the next one will know another process by it.
-            self.save(store);
+            self.save();
         }
         let own = self.sent.lines.saturating_sub(self.barriers.processed_lines());
         let bound = self.allowance.lines(now).min(self.barriers.lines_max(self.sent));
@@ -208,7 +208,7 @@ impl Queueing {
             self.record.delivered = position.to;
             // First the room, then the record: a record that is behind repeats nothing of what is no longer there.
             store.spool.remove_delivered(&self.record.delivered)?;
-            self.save(store);
+            self.save();
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Queueing {
         let before = self.record.clone();
         self.note_unconfirmed();
         if self.record != before {
-            self.save(&lock(shared));
+            self.save();
         }
         match self.unreadable.take() {
             Some(error) => {
@@ -315,9 +315,9 @@ impl Queueing {
     }
 
     /// A record that cannot be saved is no reason to keep lines back: they come again then.
-    fn save(&mut self, store: &Store) {
+    fn save(&mut self) {
         self.note_unconfirmed();
-        if let Err(error) = store.save(|| self.file.save(&self.record)) {
+        if let Err(error) = self.file.save(&self.record) {
             log::error!("{error}; what is sent now may come again");
         }
     }

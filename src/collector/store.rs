@@ -98,11 +98,6 @@ impl Store {
         self.spool.bytes() >= self.spool_bytes_max / 100 * FULL_PERCENT
     }
 
-    /// Saves something small, giving up the reserve where the disk is full.
-    pub(super) fn save(&self, save: impl Fn() -> Result<(), FileError>) -> Result<(), FileError> {
-        self.state.save(save)
-    }
-
     fn spool_notice(&mut self, source: &str, line: &str) -> Result<(), FileError> {
         let mut segment = self.spool.write(&Header::new(source, 0))?;
         segment.add(|text| {

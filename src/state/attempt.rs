@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
-use super::record::{self, Loaded};
+use super::record::{Loaded, StateFile};
 use crate::event::EventId;
 use crate::files::{FileError, create, open_regular, remove};
 
@@ -25,7 +25,7 @@ const NO_LINE: EventId = [0; size_of::<EventId>()];
 /// The attempt to read a page.
 #[derive(Debug)]
 pub struct Attempt {
-    record: PathBuf,
+    record: StateFile<Record>,
     mark: PathBuf,
     /// The mark, where each line is marked.
     marking: Option<File>,
@@ -46,8 +46,8 @@ struct Record {
 impl Attempt {
     /// That of the source with this cursor key.
     pub fn of(state: &StateFolder, key: &str) -> Self {
-        let path = |kind: &str| state.path().join(format!("{kind}-{key}"));
-        Self { record: path("attempt"), mark: path("mark"), marking: None, suspects: Vec::new() }
+        let record = StateFile::named(state, &format!("attempt-{key}"));
+        Self { record, mark: state.path().join(format!("mark-{key}")), marking: None, suspects: Vec::new() }
     }
 
     /// A run is ended by somebody, and by no line: nothing is suspect. Only for whoever holds the lock.
@@ -65,7 +65,7 @@ impl Attempt {
     /// The file operation that failed.
     pub fn begin(&mut self, position: &str) -> Result<(), FileError> {
         let mut now = Record { position: position.to_owned(), ..Record::default() };
-        if let Loaded::Intact(before) = record::load::<Record>(&self.record)?
+        if let Loaded::Intact(before) = self.record.load()?
             && before.position == position
         {
             now.suspects.clone_from(&before.suspects);
@@ -75,7 +75,7 @@ impl Attempt {
             now.suspects.truncate(SUSPECTS_MAX);
             now.marks = true;
         }
-        record::save(&self.record, &now)?;
+        self.record.save(&now)?;
         if now.marks {
             self.marking = Some(create(&self.mark)?);
         }
@@ -112,7 +112,7 @@ impl Attempt {
         self.suspects.clear();
         self.marking = None;
         remove(&self.mark)?;
-        remove(&self.record)
+        self.record.remove()
     }
 
     fn set_mark(&self, id: &EventId) {

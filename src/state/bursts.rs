@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::StateFolder;
 use crate::event::Bursts;
-use crate::files::{FileError, open_regular, remove, replace_file};
+use crate::files::{FileError, open_regular, remove};
 
 /// Bytes of a file; the counters themselves take less.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -48,7 +48,7 @@ impl BurstFiles {
     /// # Errors
     /// The file operation that failed.
     pub fn save(&self, generation: u64, bursts: &Bursts) -> Result<(), FileError> {
-        replace_file(&self.path(generation), &bursts.to_bytes())
+        self.state.replace(&self.path(generation), &bursts.to_bytes())
     }
 
     /// Removes every other generation.

@@ -1,15 +1,12 @@
 //! Where a source goes on: what Akamai's last whole answer said, and nothing else. Never moves by itself.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use super::record::{self, Loaded};
+use super::record::StateFile;
 use super::seen::SeenMark;
 use super::{StateFolder, key};
 use crate::akamai::query::ConfigIds;
 use crate::config::Source;
-use crate::files::FileError;
 
 /// Where the next request begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,52 +75,21 @@ impl Cursor {
 }
 
 /// Where a source's cursor is kept.
-#[derive(Clone, Debug)]
-pub struct CursorFile {
-    /// What stands for the source, its host and config ids in file names and segments.
-    pub key: String,
-    path: PathBuf,
-}
+pub type CursorFile = StateFile<Cursor>;
 
 impl CursorFile {
     /// That of a source.
     pub fn of(state: &StateFolder, source: &Source) -> Self {
-        Self::with_ids(state, source, &source.config_ids)
-    }
-
-    /// That of a source when it is asked for these of its config ids.
-    pub fn with_ids(state: &StateFolder, source: &Source, config_ids: &ConfigIds) -> Self {
-        let ids = config_ids.joined();
-        let identity = [source.host.authority.as_str(), ids.as_str()];
-        Self { key: key(&source.name, &identity), path: state.file("cursor", &source.name, &identity) }
+        Self::with_key(state, &cursor_key(source, &source.config_ids))
     }
 
     /// That with this key.
     pub fn with_key(state: &StateFolder, key: &str) -> Self {
-        Self { key: key.to_owned(), path: state.path.join(format!("cursor-{key}")) }
+        Self::named(state, &format!("cursor-{key}"))
     }
+}
 
-    /// Reads it.
-    ///
-    /// # Errors
-    /// A file that exists and cannot be read.
-    pub fn load(&self) -> Result<Loaded<Cursor>, FileError> {
-        record::load(&self.path)
-    }
-
-    /// Saves it durably.
-    ///
-    /// # Errors
-    /// The file operation that failed.
-    pub fn save(&self, cursor: &Cursor) -> Result<(), FileError> {
-        record::save(&self.path, cursor)
-    }
-
-    /// Keeps a copy of a corrupt one.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
-    pub fn set_aside(&self) -> Result<PathBuf, FileError> {
-        record::set_aside(&self.path)
-    }
+/// What stands for a source, its host and these of its config ids in file names and segments.
+pub fn cursor_key(source: &Source, config_ids: &ConfigIds) -> String {
+    key(&source.name, &[&source.host.authority, &config_ids.joined()])
 }

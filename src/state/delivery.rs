@@ -1,12 +1,9 @@
 //! How far lines were handed to Wazuh, and what has to be true for them to count as delivered. Never touches a line.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
-use super::record::{self, Loaded};
-use crate::files::FileError;
+use super::record::StateFile;
 use crate::wazuh::analysisd::barrier::Memory;
 use crate::wazuh::analysisd::forwarded::Fate;
 use crate::wazuh::analysisd::stats::Counters;
@@ -153,39 +150,12 @@ impl Delivery {
 }
 
 /// Where the record is kept.
-#[derive(Clone, Debug)]
-pub struct DeliveryFile {
-    path: PathBuf,
-}
+pub type DeliveryFile = StateFile<Delivery>;
 
 impl DeliveryFile {
     /// The one of the folder.
     pub fn of(state: &StateFolder) -> Self {
-        Self { path: state.path().join("delivery") }
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// A file that exists and cannot be read.
-    pub fn load(&self) -> Result<Loaded<Delivery>, FileError> {
-        record::load(&self.path)
-    }
-
-    /// Saves it durably.
-    ///
-    /// # Errors
-    /// The file operation that failed.
-    pub fn save(&self, delivery: &Delivery) -> Result<(), FileError> {
-        record::save(&self.path, delivery)
-    }
-
-    /// Keeps a copy of a corrupt one.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
-    pub fn set_aside(&self) -> Result<PathBuf, FileError> {
-        record::set_aside(&self.path)
+        Self::named(state, "delivery")
     }
 }
 

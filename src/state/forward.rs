@@ -75,18 +75,15 @@ fn move_cursor(state: &StateFolder, key: &str, sealed: &Sealed) -> Result<(), Fi
     }
     log::info!("source {}: a page was stored, and its cursor not saved; it goes on behind that page", sealed.source);
     cursor.seen = cursor.seen.max(health.seen);
-    state.save(|| file.save(&cursor))?;
+    file.save(&cursor)?;
     // The ids are the source's, whatever it is asked for next.
     health.seen = cursor.seen;
     health.committed_s = health.committed_s.max(Some(cursor.caught_up_s.min(cursor.committed_s)));
-    state.save(|| HealthFile::of(state, &sealed.source).save(&health))
+    HealthFile::of(state, &sealed.source).save(&health)
 }
 
 fn health_of(state: &StateFolder, source: &str) -> Result<Health, FileError> {
-    Ok(match HealthFile::of(state, source).load()? {
-        Loaded::Intact(health) => health,
-        Loaded::Missing | Loaded::Corrupt => Health::default(),
-    })
+    Ok(HealthFile::of(state, source).load()?.intact().unwrap_or_default())
 }
 
 /// Whether 0.1.0 would have asked again for the page of this segment.

@@ -2,14 +2,12 @@
 //! anybody itself.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::StateFolder;
-use super::record::{self, Loaded};
+use super::record::StateFile;
 use super::seen::SeenMark;
-use crate::files::FileError;
+use super::{StateFolder, key};
 
 /// Runs in a row that must fail before it is told.
 const FAILURES_TOLD: u32 = 3;
@@ -120,36 +118,17 @@ impl Health {
 }
 
 /// Where a record is kept.
-#[derive(Clone, Debug)]
-pub struct HealthFile {
-    path: PathBuf,
-}
+pub type HealthFile = StateFile<Health>;
 
 impl HealthFile {
     /// That of the source of this name.
     pub fn of(state: &StateFolder, source: &str) -> Self {
-        Self { path: state.file("health", source, &[]) }
+        Self::named(state, &format!("health-{}", key(source, &[])))
     }
 
     /// That of what concerns all sources.
     pub fn of_all(state: &StateFolder) -> Self {
-        Self { path: state.path().join("health") }
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// A file that exists and cannot be read.
-    pub fn load(&self) -> Result<Loaded<Health>, FileError> {
-        record::load(&self.path)
-    }
-
-    /// Saves it durably.
-    ///
-    /// # Errors
-    /// The file operation that failed.
-    pub fn save(&self, health: &Health) -> Result<(), FileError> {
-        record::save(&self.path, health)
+        Self::named(state, "health")
     }
 }
 

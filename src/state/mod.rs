@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub use self::lock::StateLock;
-pub use self::record::Loaded;
+pub use self::record::{Loaded, StateFile};
 
 use crate::clock::unix_seconds;
-use crate::files::{FileError, create, remove};
+use crate::files::{FileError, create, remove, replace_file};
 
 /// Characters of a source's name that its files carry; the rest of what tells two apart is a hash.
 const NAME_CHARS_MAX: usize = 32;
@@ -54,16 +54,13 @@ impl StateFolder {
         &self.path
     }
 
-    /// Saves something small, giving up the reserve where the disk is full.
-    ///
-    /// # Errors
-    /// Those of `save`.
-    pub fn save(&self, save: impl Fn() -> Result<(), FileError>) -> Result<(), FileError> {
-        match save() {
+    /// Replaces a small file durably, giving up the reserve where the disk is full.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        match replace_file(path, bytes) {
             Err(error) if error.is_no_space() && self.reserve().exists() => {
                 log::warn!("{error}; the reserve {} is given up", self.reserve().display());
                 remove(&self.reserve())?;
-                save()
+                replace_file(path, bytes)
             }
             other => other,
         }
@@ -101,11 +98,6 @@ impl StateFolder {
 
     fn reserve(&self) -> PathBuf {
         self.path.join("reserve")
-    }
-
-    /// A file of a kind for a source, told apart by everything in `identity`.
-    fn file(&self, kind: &str, name: &str, identity: &[&str]) -> PathBuf {
-        self.path.join(format!("{kind}-{}", key(name, identity)))
     }
 
     /// Whether a source has ever been asked: then there is something to go on from.

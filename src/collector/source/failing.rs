@@ -41,7 +41,7 @@ impl SourceRun<'_> {
                 self.not_before = Instant::now() + wait;
                 // It may be too much to prepare at once.
                 if is_silent(error) || (is_fault(error) && (self.attempt > 0 || self.fare.health.failures > 0)) {
-                    self.halve_limit(store)?;
+                    self.halve_limit()?;
                 }
             }
             Reaction::CorrectClock(skew) => {
@@ -93,7 +93,7 @@ impl SourceRun<'_> {
                 ));
                 // Others may still find room, and so may a smaller page.
                 self.standing = Standing::Stopped;
-                return if at_floor { Ok(()) } else { self.halve_limit(store) };
+                return if at_floor { Ok(()) } else { self.halve_limit() };
             }
             PageEnd::Incomplete(reason) => reason,
             PageEnd::Whole(_) => format!("Akamai counts {lacking} events more"),
@@ -105,25 +105,25 @@ impl SourceRun<'_> {
             log::warn!("source {}: {error}; asking again for {whole}", self.source.name);
             self.failed = Some((Exit::Unavailable, error));
             self.cursor.limit = whole;
-            return self.save_cursor(store);
+            return self.save_cursor();
         }
         if at_floor {
             self.page_failed(error);
-            return self.save_cursor(store);
+            return self.save_cursor();
         }
         log::warn!("source {}: {error}; asking again for half as many", self.source.name);
         self.failed = Some((Exit::Unavailable, error));
-        self.halve_limit(store)
+        self.halve_limit()
     }
 
     /// The next page is smaller; each whole page makes it larger again.
-    pub(super) fn halve_limit(&mut self, store: &Store) -> Result<(), FileError> {
+    pub(super) fn halve_limit(&mut self) -> Result<(), FileError> {
         let halved = (self.cursor.limit / 2).max(LIMIT_MIN.min(self.source.limit));
         if halved < self.cursor.limit {
             self.cursor.limit_failed = Some(self.cursor.limit);
             self.cursor.limit = halved;
         }
-        self.save_cursor(store)
+        self.save_cursor()
     }
 
     /// Whether a refusal may mean that the offset has expired, whatever it says: Akamai keeps no longer what lies behind it.
@@ -160,7 +160,7 @@ impl SourceRun<'_> {
         // What was told once is not told again, whatever becomes of this request.
         self.cursor.caught_up_s = self.cursor.caught_up_s.max(from);
         self.cursor.skip_seen = true;
-        self.save_cursor(store)
+        self.save_cursor()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::files::FileError;
 use crate::state::Loaded;
 use crate::state::attempt::Attempt;
 use crate::state::bursts::BurstFiles;
-use crate::state::cursor::{Cursor, CursorFile, Position};
+use crate::state::cursor::{Cursor, CursorFile, Position, cursor_key};
 use crate::state::health::Condition;
 use crate::state::seen::{SeenFiles, SeenIds, SeenMark};
 use crate::state::segment::{Header, Lane, SegmentWriter};
@@ -46,6 +46,8 @@ pub(super) struct SourceRun<'a> {
     decoder: EventDecoder,
     /// Whose events are asked for: those of its config ids that Akamai does not refuse.
     config_ids: ConfigIds,
+    /// What stands for it and its config ids in file names.
+    key: String,
     cursor_file: CursorFile,
     cursor: Cursor,
     seen: SeenFiles,
@@ -103,7 +105,7 @@ impl<'a> SourceRun<'a> {
     /// goes on by time from what else is known.
     pub(super) fn open(source: &'a Source, client: Client, store: &mut Store) -> Result<Self, FileError> {
         let state = store.state.clone();
-        let cursor_file = CursorFile::of(&state, source);
+        let key = cursor_key(source, &source.config_ids);
         let fare = Fare::of(&state, &source.name)?;
         let mut run = Self {
             source,
@@ -111,11 +113,12 @@ impl<'a> SourceRun<'a> {
             decoder: EventDecoder::new(source.events.clone()),
             seen: SeenFiles::of(&state, &source.name),
             backfilled: SeenFiles::of_backfill(&state, &source.name),
-            reading: Attempt::of(&state, &cursor_file.key),
-            bursts: BurstFiles::of(&state, &cursor_file.key),
+            reading: Attempt::of(&state, &key),
+            bursts: BurstFiles::of(&state, &key),
             cursor: Cursor::new(source.limit),
             config_ids: source.config_ids.clone(),
-            cursor_file,
+            cursor_file: CursorFile::with_key(&state, &key),
+            key,
             fare,
             not_before: Instant::now(),
             asked: None,
@@ -135,7 +138,7 @@ impl<'a> SourceRun<'a> {
 
     fn load_cursor(&mut self, store: &mut Store) -> Result<(), FileError> {
         let saved = self.cursor_file.load()?;
-        match (store.spool.unsaved_cursor(&self.cursor_file.key).cloned(), saved) {
+        match (store.spool.unsaved_cursor(&self.key).cloned(), saved) {
             (Some(cursor), _) | (None, Loaded::Intact(cursor)) => {
                 let limit = cursor.limit.min(self.source.limit);
                 // The ids are the source's: it may have been asked for something else since.
@@ -201,7 +204,7 @@ impl<'a> SourceRun<'a> {
         self.cursor.skip_seen = true;
         self.cursor.seen = self.fare.health.seen;
         self.cursor.segment = store.spool.segments.last().map_or(0, |segment| segment.number);
-        self.save_cursor(store)
+        self.save_cursor()
     }
 
     /// Asks once and deals with what comes. `deadline`: when an open page is given up.
@@ -263,7 +266,7 @@ impl<'a> SourceRun<'a> {
         self.is_fresh = false;
         self.cursor.position = Position::Since(from);
         (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
-        self.save_cursor(store)
+        self.save_cursor()
     }
 
     fn take_page(
@@ -336,7 +339,7 @@ impl<'a> SourceRun<'a> {
                 self.decoder.bursts = None;
                 if error.is_no_space() {
                     // A smaller page may find room.
-                    self.halve_limit(&lock(shared))?;
+                    self.halve_limit()?;
                 }
                 Err(error)
             }
@@ -363,8 +366,8 @@ impl<'a> SourceRun<'a> {
         };
         cursor.skip_seen |= outcome.is_err();
         if lines > 0 {
-            cursor.bursts = self.save_bursts(store);
-            if let Err(error) = store.spool.seal(segment, Lane::Events, Some((&self.cursor_file.key, &mut cursor))) {
+            cursor.bursts = self.save_bursts();
+            if let Err(error) = store.spool.seal(segment, Lane::Events, Some((&self.key, &mut cursor))) {
                 self.decoder.bursts = None;
                 return Err(error);
             }
@@ -419,10 +422,10 @@ impl<'a> SourceRun<'a> {
 
     /// Saves the burst counters as they are behind the page; returns the generation that counts then. Without them bursts
     /// go unmarked, which is no reason to hold events back.
-    fn save_bursts(&self, store: &Store) -> u64 {
+    fn save_bursts(&self) -> u64 {
         let generation = self.cursor.bursts + 1;
         let Some(bursts) = &self.decoder.bursts else { return self.cursor.bursts };
-        match store.save(|| self.bursts.save(generation, bursts)) {
+        match self.bursts.save(generation, bursts) {
             Ok(()) => generation,
             Err(error) => {
                 log::warn!("source {}: {error}; bursts are counted as before this page", self.source.name);
@@ -433,8 +436,8 @@ impl<'a> SourceRun<'a> {
 
     /// Saves a cursor that counts already where a page was sealed with it.
     fn commit(&mut self, store: &mut Store, cursor: Cursor) -> Result<(), FileError> {
-        store.save(|| self.cursor_file.save(&cursor))?;
-        store.spool.cursor_saved(&self.cursor_file.key);
+        self.cursor_file.save(&cursor)?;
+        store.spool.cursor_saved(&self.key);
         let forgotten = self.seen.forget_before(cursor.seen).and_then(|()| self.bursts.keep_only(cursor.bursts));
         if let Err(error) = forgotten {
             log::warn!("source {}: {error}", self.source.name);
@@ -486,10 +489,10 @@ impl<'a> SourceRun<'a> {
             }
             self.fare.run_failed(store, &error);
         }
-        exit.and(self.fare.save(store))
+        exit.and(self.fare.save())
     }
 
-    fn save_cursor(&self, store: &Store) -> Result<(), FileError> {
-        store.save(|| self.cursor_file.save(&self.cursor))
+    fn save_cursor(&self) -> Result<(), FileError> {
+        self.cursor_file.save(&self.cursor)
     }
 }

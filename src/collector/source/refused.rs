@@ -12,7 +12,7 @@ use crate::collector::hosts::{Shared, lock};
 use crate::files::FileError;
 use crate::state::attempt::Attempt;
 use crate::state::bursts::BurstFiles;
-use crate::state::cursor::{Cursor, CursorFile};
+use crate::state::cursor::{Cursor, CursorFile, cursor_key};
 use crate::state::health::Condition;
 
 /// Ids that are tried one by one, one a second.
@@ -59,9 +59,10 @@ impl SourceRun<'_> {
         self.fare.health.last_error = Some((unix_seconds(), text.clone()));
         self.fare.begin(&mut store, Condition::AuthFailed, &text);
         self.fare.is_partly_refused = true;
-        self.cursor_file = CursorFile::with_ids(&store.state, self.source, &config_ids);
-        self.bursts = BurstFiles::of(&store.state, &self.cursor_file.key);
-        self.reading = Attempt::of(&store.state, &self.cursor_file.key);
+        self.key = cursor_key(self.source, &config_ids);
+        self.cursor_file = CursorFile::with_key(&store.state, &self.key);
+        self.bursts = BurstFiles::of(&store.state, &self.key);
+        self.reading = Attempt::of(&store.state, &self.key);
         self.cursor = Cursor::new(self.source.limit);
         self.config_ids = config_ids;
         self.load_cursor(&mut store)?;
