@@ -13,7 +13,7 @@ use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::files::FileError;
 use crate::state::delivery::{Delivery, DeliveryFile, Progress, QueueRate, Queued};
-use crate::wazuh::analysisd::barrier::{Barriers, Look, Position};
+use crate::wazuh::analysisd::barrier::{Barriers, Look, Point};
 use crate::wazuh::analysisd::pace::{self, Allowance, LOOK_MS};
 use crate::wazuh::analysisd::stats::{Counters, Stats};
 use crate::wazuh::analysisd::{Analysisd, Sent, cores};
@@ -47,12 +47,12 @@ pub(super) struct Queueing {
     analysisd: Analysisd,
     file: DeliveryFile,
     record: Delivery,
-    barriers: Barriers,
-    sent: Position,
+    barriers: Barriers<Progress>,
+    sent: Point<Progress>,
     lines: SpoolLines,
     line: Vec<u8>,
     /// It was read and found no room.
-    unsent_line: Option<Position>,
+    unsent_line: Option<Point<Progress>>,
     allowance: Allowance,
     started: Instant,
     /// When it last took, confirmed or worked off something, of whomever.
@@ -80,11 +80,11 @@ impl Queueing {
         lines_per_s_max: Option<u64>,
         started: Instant,
     ) -> Self {
-        let confirmed = Position { lines: 0, to: record.delivered };
+        let confirmed = Point { lines: 0, to: record.delivered };
         let memory = record.sent.map(|queued| queued.memory);
         let received = record.sent.map(|queued| queued.received).filter(|to| *to != record.delivered);
         // Lines in doubt count as one: it makes a mark behind them.
-        let sent = received.map_or(confirmed, |to| Position { lines: 1, to });
+        let sent = received.map_or(confirmed, |to| Point { lines: 1, to });
         Self {
             analysisd,
             file,
@@ -135,11 +135,11 @@ impl Queueing {
                     }
                     Duration::from_millis(if pending { LOOK_MS } else { CONFIRM_LOOK_MS })
                 }
-                Err(Failure::File(error)) => {
+                Err(StepError::File(error)) => {
                     self.unreadable = Some(error);
                     Duration::ZERO
                 }
-                Err(Failure::Analysisd(error)) => {
+                Err(StepError::Analysisd(error)) => {
                     if self.trouble.is_none() {
                         log::warn!("{error}; lines are kept");
                     }
@@ -174,10 +174,10 @@ impl Queueing {
     }
 
     /// One look, and the lines that may go then.
-    fn step(&mut self, store: &mut Store, sends: bool) -> Result<(), Failure> {
+    fn step(&mut self, store: &mut Store, sends: bool) -> Result<(), StepError> {
         self.analysisd.connect()?;
         let unread = self.analysisd.unread_bytes()?;
-        let stats = self.analysisd.stats().map_err(|error| Failure::Analysisd(error.to_string()))?;
+        let stats = self.analysisd.stats().map_err(|error| StepError::Analysisd(error.to_string()))?;
         let now = self.started.elapsed();
         let look = self.barriers.look(now, unread, self.sent, &stats);
         if self.counters.replace(stats.counters) != Some(stats.counters) || stats.is_limited {
@@ -185,7 +185,7 @@ impl Queueing {
             self.moved = Instant::now();
         }
         let is_new_process = self.record.sent.is_none_or(|queued| !queued.memory.counters.go_on_as(&stats.counters));
-        self.take_note(store, look).map_err(Failure::File)?;
+        self.take_note(store, look).map_err(StepError::File)?;
         if is_new_process {
             // Whatever becomes of this run, the next one will know another process by it.
             self.save();
@@ -199,7 +199,7 @@ impl Queueing {
         Ok(())
     }
 
-    fn take_note(&mut self, store: &mut Store, look: Look) -> Result<(), FileError> {
+    fn take_note(&mut self, store: &mut Store, look: Look<Progress>) -> Result<(), FileError> {
         if let Some(position) = look.back_to.filter(|position| position.lines < self.sent.lines) {
             self.go_back(position, "analysisd was restarted or had to drop events");
         }
@@ -214,18 +214,18 @@ impl Queueing {
     }
 
     /// Sends up to so many lines; returns how many it took.
-    fn send(&mut self, store: &mut Store, lines_max: u64) -> Result<u64, Failure> {
+    fn send(&mut self, store: &mut Store, lines_max: u64) -> Result<u64, StepError> {
         let mut count = 0;
         while count < lines_max {
             let next = match self.unsent_line.take() {
                 Some(next) => next,
                 None => {
                     let mut to = self.sent.to;
-                    if !self.lines.next(store, &mut to, &mut self.line).map_err(Failure::File)? {
+                    if !self.lines.next(store, &mut to, &mut self.line).map_err(StepError::File)? {
                         self.sent.to = to;
                         break;
                     }
-                    Position { lines: self.sent.lines + 1, to }
+                    Point { lines: self.sent.lines + 1, to }
                 }
             };
             match self.analysisd.send(&self.line) {
@@ -242,7 +242,7 @@ impl Queueing {
                     self.taken += count;
                     let position = self.barriers.disconnected();
                     self.go_back(position, "the connection to Wazuh's queue was lost");
-                    return Err(Failure::Analysisd(format!("cannot send to Wazuh's queue: {error}")));
+                    return Err(StepError::Analysisd(format!("cannot send to Wazuh's queue: {error}")));
                 }
             }
         }
@@ -253,7 +253,7 @@ impl Queueing {
         Ok(count)
     }
 
-    fn go_back(&mut self, position: Position, why: &str) {
+    fn go_back(&mut self, position: Point<Progress>, why: &str) {
         let lines = self.sent.lines.saturating_sub(position.lines);
         if lines > 0 && !self.told_again {
             log::warn!("{why}: {lines} lines that may not have arrived are sent again");
@@ -324,12 +324,12 @@ impl Queueing {
 }
 
 /// Why a step failed.
-enum Failure {
+enum StepError {
     File(FileError),
     Analysisd(String),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for StepError {
     fn from(error: io::Error) -> Self {
         Self::Analysisd(error.to_string())
     }

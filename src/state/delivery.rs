@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StateFolder;
 use super::record::StateFile;
-use crate::wazuh::analysisd::barrier::Memory;
+use crate::wazuh::analysisd::barrier::Life;
 use crate::wazuh::analysisd::forwarded::Fate;
 use crate::wazuh::analysisd::stats::Counters;
 use crate::wazuh::wodle::{Parent, SocketId};
@@ -50,7 +50,7 @@ pub struct Queued {
     /// Everything before this it had received, and dropped nothing of it.
     pub received: Progress,
     /// What is known of its present life.
-    pub memory: Memory,
+    pub memory: Life,
 }
 
 /// How the last run with lines for analysisd went, for who asks.
@@ -181,7 +181,7 @@ mod tests {
         let place = |segment| Progress { notices: Mark { segment, byte: 1 }, ..Progress::default() };
         let mut delivery = Delivery { delivered: place(2), ..Delivery::default() };
         assert_eq!(delivery.last_segment(), 2);
-        let memory = Memory { counters: Counters::default(), commands_due: 0, may_be_glued: false };
+        let memory = Life { counters: Counters::default(), commands_due: 0, may_be_glued: false };
         delivery.sent = Some(Queued { received: place(7), memory });
         assert_eq!(delivery.last_segment(), 7);
         delivery.batch = Some(batch(&parent(1, 1, "x"), None, place(9)));

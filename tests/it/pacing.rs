@@ -5,8 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wazuh_akamai::state::delivery::{Mark, Progress};
-use wazuh_akamai::wazuh::analysisd::barrier::{Barriers, Memory, Position};
+use wazuh_akamai::wazuh::analysisd::barrier::{Barriers, Life, Point};
 use wazuh_akamai::wazuh::analysisd::pace::{self, LOOK_MS};
 use wazuh_akamai::wazuh::analysisd::stats;
 
@@ -33,11 +32,11 @@ enum Incident {
 
 /// The sender of a run, in made-up time: the loop of `collector::queueing`, with a number for each line of the spool.
 struct Sender {
-    barriers: Barriers,
-    sent: Position,
+    barriers: Barriers<u64>,
+    sent: Point<u64>,
     /// Lines confirmed, and the record of the last confirmation.
     confirmed: u64,
-    saved: (u64, Option<(u64, Memory)>),
+    saved: (u64, Option<(u64, Life)>),
 }
 
 struct World {
@@ -55,22 +54,18 @@ struct World {
 const KERNEL_MAX: usize = 11;
 
 /// A place in the spool that stands for so many lines.
-fn place(lines: u64) -> Progress {
-    Progress { events: Mark { segment: 1, byte: lines }, ..Progress::default() }
-}
-
 impl Sender {
-    fn new(confirmed: u64, queued: Option<(u64, Memory)>) -> Self {
-        let from = Position { lines: 0, to: place(confirmed) };
+    fn new(confirmed: u64, queued: Option<(u64, Life)>) -> Self {
+        let from = Point { lines: 0, to: confirmed };
         let sent = queued.filter(|(received, _)| *received > confirmed);
-        let sent = sent.map_or(from, |(received, _)| Position { lines: 1, to: place(received) });
+        let sent = sent.map_or(from, |(received, _)| Point { lines: 1, to: received });
         let barriers = Barriers::new(from, queued.map(|(_, memory)| memory), 2);
         Self { barriers, sent, confirmed, saved: (confirmed, queued) }
     }
 
     fn save(&mut self) {
         let (received, memory) = self.barriers.received();
-        self.saved = (self.confirmed, memory.map(|memory| (received.to.events.byte, memory)));
+        self.saved = (self.confirmed, memory.map(|memory| (received.to, memory)));
     }
 
     fn step(&mut self, world: &mut World, total: u64) {
@@ -84,7 +79,7 @@ impl Sender {
             self.sent = position;
         }
         if let Some(position) = look.confirmed {
-            self.confirmed = position.to.events.byte;
+            self.confirmed = position.to;
         }
         let is_new_process = self.saved.1.is_none_or(|(_, memory)| !memory.counters.go_on_as(&stats.counters));
         if look.confirmed.is_some() || is_new_process {
@@ -97,12 +92,12 @@ impl Sender {
             return;
         }
         for _ in 0..pace::lines(&stats, unread, own).min(self.barriers.lines_max(self.sent)) {
-            let next = self.sent.to.events.byte;
+            let next = self.sent.to;
             if next == total || !world.send(format!("1:command_akamai_siem:{next}")) {
                 break;
             }
             self.barriers.sent(1);
-            self.sent = Position { lines: self.sent.lines + 1, to: place(next + 1) };
+            self.sent = Point { lines: self.sent.lines + 1, to: next + 1 };
         }
     }
 }
@@ -179,7 +174,7 @@ fn run(mut world: World, total: u64, incidents: &[(u16, Incident)]) -> (Vec<u64>
     coming.sort_by_key(|(at, _)| *at);
     let mut coming = VecDeque::from(coming);
     while sender.confirmed < total || !coming.is_empty() {
-        assert!(world.ms < 300_000, "{} of {total} confirmed, {} sent", sender.confirmed, sender.sent.to.events.byte);
+        assert!(world.ms < 300_000, "{} of {total} confirmed, {} sent", sender.confirmed, sender.sent.to);
         while let Some((at, incident)) = coming.front().copied()
             && u64::from(at) <= world.ms
         {
@@ -312,7 +307,7 @@ fn it_keeps_a_drain_of_any_rate_busy() {
 
 #[test]
 fn what_was_sent_counts_as_received_only_when_a_later_look_shows_no_drop() {
-    let position = |lines| Position { lines, to: place(lines) };
+    let position = |lines| Point { lines, to: lines };
     let mut barriers = Barriers::new(position(0), None, 1);
     let stats = |dropped| stats::Stats {
         counters: stats::Counters { started_s: 1, dropped, ..stats::Counters::default() },

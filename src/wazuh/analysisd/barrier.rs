@@ -13,7 +13,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::stats::{Counters, Stats};
-use crate::state::delivery::Progress;
 
 /// Time between two marks, in milliseconds.
 const MARK_MS: u64 = 250;
@@ -36,24 +35,24 @@ const LOOK_MS_MAX: u64 = 200;
 
 /// A place in what was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
+pub struct Point<P> {
     /// Lines before it, by this run's count.
     pub lines: u64,
-    /// Where in the spool.
-    pub to: Progress,
+    /// What the sender knows the place by.
+    pub to: P,
 }
 
 /// The marks between what is confirmed and what was sent.
 #[derive(Debug)]
-pub struct Barriers {
-    marks: VecDeque<Mark>,
+pub struct Barriers<P> {
+    marks: VecDeque<Barrier<P>>,
     /// Everything before has arrived.
-    confirmed: Position,
+    confirmed: Point<P>,
     /// Everything before was received, and nothing of it dropped.
-    received: Position,
+    received: Point<P>,
     /// Lines that the rules have seen.
     processed_lines: u64,
-    memory: Option<Memory>,
+    memory: Option<Life>,
     /// Events that threads may have in hand between two queues; at least the number of its threads.
     in_hand: u64,
     looked_at: Option<Duration>,
@@ -66,7 +65,7 @@ pub struct Barriers {
 
 /// What is known of a life of analysisd, for the next look or the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct Life {
     /// Its counters at the last look.
     pub counters: Counters,
     /// Once it has decoded or dropped so many events of command wodles, nothing that we sent can wait to be decoded.
@@ -77,8 +76,8 @@ pub struct Memory {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Mark {
-    position: Position,
+struct Barrier<P> {
+    position: Point<P>,
     commands_due: u64,
     step: Step,
 }
@@ -100,17 +99,17 @@ enum Step {
 
 /// What a look at the counters says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct Look<P> {
     /// Everything before this place has arrived now.
-    pub confirmed: Option<Position>,
+    pub confirmed: Option<Point<P>>,
     /// What was sent behind this place may be lost: it must be sent again.
-    pub back_to: Option<Position>,
+    pub back_to: Option<Point<P>>,
 }
 
-impl Barriers {
+impl<P: Copy + PartialEq> Barriers<P> {
     /// Nothing is known to have arrived behind `confirmed`. `memory`: what a run before knew of analysisd. `cores`: those of
     /// the machine.
-    pub fn new(confirmed: Position, memory: Option<Memory>, cores: u64) -> Self {
+    pub fn new(confirmed: Point<P>, memory: Option<Life>, cores: u64) -> Self {
         Self {
             marks: VecDeque::new(),
             confirmed,
@@ -127,12 +126,12 @@ impl Barriers {
     }
 
     /// Everything before has arrived.
-    pub fn confirmed(&self) -> Position {
+    pub fn confirmed(&self) -> Point<P> {
         self.confirmed
     }
 
     /// Everything before was received by analysisd, and nothing of it dropped; and what was known of it then or later.
-    pub fn received(&self) -> (Position, Option<Memory>) {
+    pub fn received(&self) -> (Point<P>, Option<Life>) {
         (self.received, self.memory)
     }
 
@@ -143,7 +142,7 @@ impl Barriers {
 
     /// Lines more that may be sent now: while the first alert may be glued to half a line one goes alone, and then as many
     /// as are in doubt already.
-    pub fn lines_max(&self, sent: Position) -> u64 {
+    pub fn lines_max(&self, sent: Point<P>) -> u64 {
         if !self.memory.is_some_and(|memory| memory.may_be_glued) {
             return u64::MAX;
         }
@@ -159,22 +158,22 @@ impl Barriers {
     }
 
     /// Takes note of a look at `now`: `unread_bytes` was asked first, then `stats`. `sent`: everything sent until then.
-    pub fn look(&mut self, now: Duration, unread_bytes: u64, sent: Position, stats: &Stats) -> Look {
+    pub fn look(&mut self, now: Duration, unread_bytes: u64, sent: Point<P>, stats: &Stats) -> Look<P> {
         let is_first = self.looked_at.is_none();
         let passed = self.looked_at.replace(now).map_or(Duration::ZERO, |looked| now.saturating_sub(looked));
         self.worked += passed.min(Duration::from_millis(LOOK_MS_MAX));
         let now = self.worked;
         let counters = stats.counters;
-        let fresh = Memory { counters, commands_due: counters.commands(), may_be_glued: false };
+        let fresh = Life { counters, commands_due: counters.commands(), may_be_glued: false };
         let before = self.memory.unwrap_or(fresh);
         if !before.counters.go_on_as(&counters) {
             // Another process: what the one before had in its queues is gone.
-            self.memory = Some(Memory { may_be_glued: counters.written == 0, ..fresh });
+            self.memory = Some(Life { may_be_glued: counters.written == 0, ..fresh });
             return Look { back_to: Some(self.restart(self.confirmed)), confirmed: None };
         }
         let was_glued = before.may_be_glued && counters.written > 0;
         let nothing_sent = is_first && sent == self.confirmed;
-        self.memory = Some(Memory {
+        self.memory = Some(Life {
             counters,
             // All that earlier runs sent has arrived.
             commands_due: if nothing_sent { counters.commands() } else { before.commands_due },
@@ -192,7 +191,7 @@ impl Barriers {
         let marked = self.marks.back().map_or(self.confirmed.lines, |mark| mark.position.lines);
         let is_due = self.made_at.is_none_or(|made| now.saturating_sub(made) >= Duration::from_millis(MARK_MS));
         if back_to.is_none() && unread_bytes == 0 && sent.lines > marked && is_due {
-            self.marks.push_back(Mark { position: sent, commands_due: self.commands_due(), step: Step::Received });
+            self.marks.push_back(Barrier { position: sent, commands_due: self.commands_due(), step: Step::Received });
             self.made_at = Some(now);
         }
         Look { confirmed, back_to }
@@ -203,12 +202,12 @@ impl Barriers {
     }
 
     /// The connection was lost while lines were under way.
-    pub fn disconnected(&mut self) -> Position {
+    pub fn disconnected(&mut self) -> Point<P> {
         self.restart(self.received)
     }
 
     /// Gives up the marks behind a place: what lies behind it will be sent again, and only then marked anew.
-    fn restart(&mut self, at: Position) -> Position {
+    fn restart(&mut self, at: Point<P>) -> Point<P> {
         self.marks.retain(|mark| mark.position.lines <= at.lines);
         if at == self.confirmed {
             self.marks.clear();
@@ -226,7 +225,7 @@ impl Barriers {
     }
 
     /// Moves every mark as far as the counters allow.
-    fn advance(&mut self, now: Duration, stats: &Stats) -> Option<Position> {
+    fn advance(&mut self, now: Duration, stats: &Stats) -> Option<Point<P>> {
         let (rules_empty, alerts_empty) = (self.rules_empty_since, self.alerts_empty_since);
         let long_empty = |empty: Option<Duration>, waits: Duration| {
             empty.is_some_and(|empty| now.saturating_sub(empty.max(waits)) > Duration::from_millis(EMPTY_MS))
@@ -265,7 +264,7 @@ impl Barriers {
             }
         }
         let mut confirmed = None;
-        while let Some(Mark { position, step: Step::Flushed(at), .. }) = self.marks.front().copied()
+        while let Some(Barrier { position, step: Step::Flushed(at), .. }) = self.marks.front().copied()
             && now >= at
         {
             self.marks.pop_front();
@@ -280,10 +279,9 @@ impl Barriers {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::state::delivery::Mark as Place;
 
-    fn position(lines: u64) -> Position {
-        Position { lines, to: Progress { events: Place { segment: 1, byte: lines }, ..Progress::default() } }
+    fn position(lines: u64) -> Point<u64> {
+        Point { lines, to: lines }
     }
 
     /// An analysisd that has worked off so many events and has nothing waiting.
@@ -301,13 +299,13 @@ mod tests {
     }
 
     /// What a run before knew that had sent so many lines.
-    fn memory(stats: Stats, lines: u64) -> Option<Memory> {
+    fn memory(stats: Stats, lines: u64) -> Option<Life> {
         let counters = stats.counters;
-        Some(Memory { counters, commands_due: counters.commands() + lines, may_be_glued: false })
+        Some(Life { counters, commands_due: counters.commands() + lines, may_be_glued: false })
     }
 
     /// Looks every 100 ms until something is confirmed; where and when.
-    fn confirmed(barriers: &mut Barriers, from_ms: u64, sent: Position, stats: &Stats) -> (Position, u64) {
+    fn confirmed(barriers: &mut Barriers<u64>, from_ms: u64, sent: Point<u64>, stats: &Stats) -> (Point<u64>, u64) {
         (from_ms..from_ms + 20_000)
             .step_by(100)
             .find_map(|ms| {
