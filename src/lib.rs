@@ -16,6 +16,7 @@ pub mod config;
 pub mod event;
 pub mod exit;
 pub mod files;
+mod findings;
 pub mod install;
 pub mod logger;
 pub mod privileges;

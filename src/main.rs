@@ -26,8 +26,8 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|panic| log::error!("this is a bug, please report it: {panic}")));
     let ended = panic::catch_unwind(|| match &cli.command {
         Command::Collect => commands::collect::run(&cli),
-        Command::Fetch(args) => commands::fetch::run(&cli, args),
-        Command::Backfill(args) => commands::backfill::run(&cli, args),
+        Command::Fetch(args) => Ok(commands::fetch::run(&cli, args)),
+        Command::Backfill(args) => Ok(commands::backfill::run(&cli, args)),
         Command::Status(args) => commands::status::run(&cli, args),
         Command::Configure(args) => commands::configure::run(&cli, args),
         Command::Check(args) => commands::check::run(&cli, args),
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Command::Uninstall(args) => commands::install::uninstall(&cli, args),
         Command::Decode(args) => commands::decode::run(&cli, args),
     });
-    ended.unwrap_or(Exit::Local).into()
+    ended.map_or(Exit::Local, |ended| ended.unwrap_or_else(|exit| exit)).into()
 }
 
 /// Shows help, or what is wrong with the command line. A wodle would take the text for events: it gets none.

@@ -10,9 +10,6 @@ use crate::state::StateFolder;
 use crate::state::segment::{Header, Lane};
 use crate::state::spool::Spool;
 
-/// The share of the spool's limit from which it counts as full, in percent.
-const FULL_PERCENT: u64 = 80;
-
 /// How many times what is free one source may have in the spool: eight ninths of it where nothing else waits. So there is
 /// always some room for the others.
 const TIMES_FREE: u64 = 8;
@@ -95,7 +92,7 @@ impl Store {
 
     /// Whether the spool counts as full.
     pub(super) fn is_full(&self) -> bool {
-        self.spool.bytes() >= self.spool_bytes_max / 100 * FULL_PERCENT
+        self.spool.is_nearly_full(self.spool_bytes_max)
     }
 
     fn spool_notice(&mut self, source: &str, line: &str) -> Result<(), FileError> {

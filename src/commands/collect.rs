@@ -34,8 +34,7 @@ const LOCK_S_MAX: u64 = 10;
 /// Time between two looks at it, in milliseconds.
 const LOCK_LOOK_MS: u64 = 100;
 
-/// Runs the command.
-pub fn run(cli: &Cli) -> Exit {
+pub fn run(cli: &Cli) -> Result<Exit, Exit> {
     let started = Instant::now();
     if io::stdout().is_terminal() {
         logger::start(log::LevelFilter::Info);
@@ -43,14 +42,12 @@ pub fn run(cli: &Cli) -> Exit {
             "collect hands events to Wazuh and would not bring them a second time: it does not write to a terminal; \
              to look at events use: wazuh-akamai fetch"
         );
-        return Exit::Usage;
+        return Err(Exit::Usage);
     }
     let file = cli.config_file();
     let (config, unusable) = match config::load(&file) {
         Ok(config) => (config, None),
-        Err(error) => {
-            (Config { global: Global::default(), global_errors: Vec::new(), sources: Vec::new() }, Some(error))
-        }
+        Err(error) => (Config::default(), Some(error)),
     };
     start_log(cli, &config.global);
     let parent = Parent::of_this_process();
@@ -59,7 +56,7 @@ pub fn run(cli: &Cli) -> Exit {
     let has_worked = StateFolder::at(&config.global.state_dir).has_cursor();
     if matches!(unusable, Some(LoadError::Missing { .. })) && !has_worked {
         log::info!("not configured yet: there is no {}", file.display());
-        return Exit::Done;
+        return Ok(Exit::Done);
     }
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
@@ -70,34 +67,26 @@ pub fn run(cli: &Cli) -> Exit {
     let state = StateFolder::at(&config.global.state_dir);
     let idle = sources.is_empty() && global_error.is_none() && broken.iter().all(|(_, error)| error.is_none());
     match &global_error {
-        None if idle && !state.path().exists() => return Exit::Done,
+        None if idle && !state.path().exists() => return Ok(Exit::Done),
         // Where the state is kept is not known for sure: nothing is made anew there.
         Some(error) if config.sources.is_empty() && !state.path().exists() => {
-            log::error!("{error}");
             tell_directly(Condition::ConfigError, error);
-            return Exit::Config;
+            return Err(Exit::Config);
         }
         _ => {}
     }
     let configured_eps = events_per_s(&sources);
     let budget = Budget::new(home.interval_s(), configured_eps.unwrap_or_else(|| home.max_eps()));
     let output = if global_error.is_none() { config.global.output } else { Output::Stdout };
-    if let Err(error) = leave_root(&config.global) {
-        log::error!("{error}");
-        tell_directly(Condition::Backlog, &error);
-        return Exit::Local;
-    }
+    leave_root(&config.global).map_err(cannot_run)?;
     let guard = LineGuard::default();
     end_when_late(guard.clone(), budget.watchdog().saturating_sub(started.elapsed()));
-    let _lock = match lock(&state) {
-        Ok(lock) => lock,
-        Err(exit) => return exit,
-    };
+    let _lock = lock(&state)?;
     let folder = state.clone();
     end_on_signal(guard.clone(), Exit::Done, move || Attempt::forget_all(&folder));
     let spool_bytes_max = config.global.spool_bytes_max;
     let handover = Handover::new(guard);
-    collector::run(Run {
+    Ok(collector::run(Run {
         state,
         spool_bytes_max,
         sources,
@@ -113,37 +102,33 @@ pub fn run(cli: &Cli) -> Exit {
         budget,
         started,
         handover,
-    })
+    }))
 }
 
 /// The lock of the state folder, or how to end where there is none to be had. A backfill gives it back after each slice.
 fn lock(state: &StateFolder) -> Result<StateLock, Exit> {
     let until = Instant::now() + Duration::from_secs(LOCK_S_MAX);
-    let taken = loop {
-        match state.try_lock() {
-            Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(LOCK_LOOK_MS)),
-            Ok(None) => break state.stuck_lock().map(Err),
-            Ok(Some(lock)) => break Ok(Ok(lock)),
-            Err(error) => break Err(error),
+    loop {
+        match state.try_lock().map_err(cannot_run)? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() < until => thread::sleep(Duration::from_millis(LOCK_LOOK_MS)),
+            None => break,
         }
-    };
-    match taken {
-        Ok(Ok(lock)) => Ok(lock),
-        Ok(Err(None)) => {
+    }
+    match state.stuck_lock().map_err(cannot_run)? {
+        Some(stuck) => Err(cannot_run(stuck)),
+        None => {
             log::info!("another one is running; this one has nothing to do");
             Err(Exit::Done)
         }
-        Ok(Err(Some(stuck))) => {
-            log::error!("{stuck}");
-            tell_directly(Condition::Backlog, &stuck);
-            Err(Exit::Local)
-        }
-        Err(error) => {
-            log::error!("{error}");
-            tell_directly(Condition::Backlog, &error.to_string());
-            Err(Exit::Local)
-        }
     }
+}
+
+/// What keeps a run from its state is told to Wazuh.
+#[allow(clippy::needless_pass_by_value)]
+fn cannot_run(error: impl ToString) -> Exit {
+    tell_directly(Condition::Backlog, &error.to_string());
+    Exit::Local
 }
 
 /// The log of runs that nobody watches. Where it cannot be opened there is none: stderr belongs to Wazuh.
@@ -234,6 +219,7 @@ pub(super) fn leave_root(global: &Global) -> Result<(), String> {
 
 /// Wazuh must hear of what keeps a run from starting at all.
 fn tell_directly(condition: Condition, error: &str) {
+    log::error!("{error}");
     collector::tell_directly(condition, error, Handover::new(LineGuard::default()));
 }
 

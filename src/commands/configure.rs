@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::failed;
 use crate::akamai::client::Client;
 use crate::akamai::query::{Query, Range, Window};
 use crate::cli::{Cli, ConfigureArgs};
@@ -36,46 +37,35 @@ const VALUES: [(&str, &str, &str, bool); 5] = [
     ("access_token", "AKAMAI_ACCESS_TOKEN", "access_token (not shown)", true),
 ];
 
-/// Runs the command.
-pub fn run(cli: &Cli, args: &ConfigureArgs) -> Exit {
+pub fn run(cli: &Cli, args: &ConfigureArgs) -> Result<Exit, Exit> {
     let file = cli.config_file();
     let section = args.source.as_deref().unwrap_or(SECTION);
     let before = match fs::read_to_string(&file) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            log::error!("cannot read {}: {error}", file.display());
-            return Exit::Local;
-        }
+        Err(error) => return Err(failed(format!("cannot read {}: {error}", file.display()))),
     };
     if args.unattended {
-        return fill_in(&file, before.as_deref()).map_or_else(|exit| exit, |()| Exit::Done);
+        return fill_in(&file, before.as_deref());
     }
     let before = before.unwrap_or_else(|| TEMPLATE.to_owned());
-    let values = match values(args, &before, section) {
-        Ok(values) => values,
-        Err(problem) => {
-            log::error!("{problem}");
-            return Exit::Usage;
-        }
-    };
-    let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let values = values(args, &before, section).map_err(|problem| {
+        log::error!("{problem}");
+        Exit::Usage
+    })?;
     let without: &[&str] = match &args.edgerc {
         Some(_) => &["host", "client_token", "client_secret", "access_token"],
-        None if pairs.iter().any(|(key, _)| *key == "client_secret") => &["edgerc", "edgerc_section"],
+        None if values.iter().any(|(key, _)| *key == "client_secret") => &["edgerc", "edgerc_section"],
         None => &[],
     };
-    let text = config::with_values(&before, section, &pairs, without);
+    let text = config::with_values(&before, section, &values, without);
     let config = config::parse_beside(&file, &text);
-    match save(&file, &text, &config, section, args.no_test) {
-        Ok(()) => Exit::Done,
-        Err(exit) => exit,
-    }
+    save(&file, &text, &config, section, args.no_test)
 }
 
 /// Puts the template where there is no configuration, and into its first section what the environment gives and the file has
 /// not; what is filled in already stays.
-fn fill_in(file: &Path, before: Option<&str>) -> Result<(), Exit> {
+fn fill_in(file: &Path, before: Option<&str>) -> Result<Exit, Exit> {
     let text = before.unwrap_or(TEMPLATE);
     let parsed = config::parse_beside(file, text);
     let state = parsed.sources.iter().find(|entry| entry.name == SECTION).map(|entry| &entry.state);
@@ -101,12 +91,11 @@ fn fill_in(file: &Path, before: Option<&str>) -> Result<(), Exit> {
             );
         }
     }
-    let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let mut filled = if pairs.is_empty() { text.to_owned() } else { config::with_values(text, SECTION, &pairs, &[]) };
-    let mut accepted = Ok(());
+    let mut filled = if values.is_empty() { text.to_owned() } else { config::with_values(text, SECTION, &values, &[]) };
+    let mut accepted = Ok(Exit::Done);
     for entry in config::parse_beside(file, &filled).sources.iter().filter(|entry| entry.name == SECTION) {
         if let SourceState::Invalid(errors) = &entry.state
-            && !pairs.is_empty()
+            && !values.is_empty()
         {
             super::log_errors(errors);
             log::error!("what AKAMAI_* variables hold was not saved");
@@ -189,7 +178,7 @@ fn ask(question: &str, is_secret: bool) -> io::Result<String> {
 }
 
 /// Tries the credentials and saves them.
-fn save(file: &Path, text: &str, config: &Config, section: &str, no_test: bool) -> Result<(), Exit> {
+fn save(file: &Path, text: &str, config: &Config, section: &str, no_test: bool) -> Result<Exit, Exit> {
     super::log_errors(&config.global_errors);
     let entry = config.sources.iter().find(|entry| entry.name == section);
     let source = entry.and_then(|entry| super::ready(entry, file)).ok_or(Exit::Config)?;
@@ -210,18 +199,12 @@ fn save(file: &Path, text: &str, config: &Config, section: &str, no_test: bool) 
     write(file, text)
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Exit> {
+fn write(file: &Path, text: &str) -> Result<Exit, Exit> {
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| {
-            log::error!("cannot create {}: {error}", folder.display());
-            Exit::Local
-        })?;
+        made.map_err(|error| failed(format!("cannot create {}: {error}", folder.display())))?;
     }
-    replace_file(file, text.as_bytes()).map_err(|error| {
-        log::error!("{error}");
-        Exit::Local
-    })?;
+    replace_file(file, text.as_bytes()).map_err(failed)?;
     log::info!("saved in {} (mode 0600); next: wazuh-akamai check", file.display());
-    Ok(())
+    Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::output::{Output, OutputError};
-use super::{load_config, ready, select};
+use super::{failed, load_config, ready, select};
 use crate::akamai::page::{PageLine, PageReader};
 use crate::cli::{Cli, DecodeArgs};
 use crate::config::{EVENT_LINE_BYTES, REDACT_HEADERS};
@@ -17,13 +17,8 @@ enum Failure {
     Output(OutputError),
 }
 
-/// Runs the command.
-pub fn run(cli: &Cli, args: &DecodeArgs) -> Exit {
-    let settings = match settings(cli, args) {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
-    };
-    let mut decoder = EventDecoder::new(settings);
+pub fn run(cli: &Cli, args: &DecodeArgs) -> Result<Exit, Exit> {
+    let mut decoder = EventDecoder::new(settings(cli, args)?);
     decoder.bursts = Some(Bursts::default());
     let mut output = Output::new();
     let stdin = [Path::new("-").to_owned()];
@@ -38,17 +33,15 @@ pub fn run(cli: &Cli, args: &DecodeArgs) -> Exit {
         match decoded {
             Ok(()) => {}
             Err(Failure::Input(error)) => {
-                log::error!("cannot read {}: {error}", path.display());
-                exit = exit.and(Exit::Local);
+                exit = exit.and(failed(format!("cannot read {}: {error}", path.display())));
             }
-            Err(Failure::Output(OutputError::Closed)) => return exit,
+            Err(Failure::Output(OutputError::Closed)) => break,
             Err(Failure::Output(OutputError::Failed(error))) => {
-                log::error!("cannot write to stdout: {error}");
-                return Exit::Local;
+                return Err(failed(format!("cannot write to stdout: {error}")));
             }
         }
     }
-    exit
+    Ok(exit)
 }
 
 /// What counts without a configuration is what the configuration has by default.

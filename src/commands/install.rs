@@ -1,25 +1,23 @@
 //! `install` and `uninstall`: words for people around `crate::install`. Never decides anything itself.
 
 use std::fs;
-use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::{failed, print};
 use crate::cli::{Cli, InstallArgs};
 use crate::config::{self, Global, SourceState};
 use crate::exit::Exit;
-use crate::files::FileError;
-use crate::install::{self, Finding, InstallError, Options, Report, look_at_block, look_at_rules};
+use crate::findings::{Findings, Level};
+use crate::install::{self, InstallError, Options, Report};
 use crate::privileges;
 use crate::wazuh::home::{Home, HomeError};
 
-/// Runs `install`.
-pub fn install(cli: &Cli, args: &InstallArgs) -> Exit {
+pub fn install(cli: &Cli, args: &InstallArgs) -> Result<Exit, Exit> {
     run(cli, args, Direction::In)
 }
 
-/// Runs `uninstall`.
-pub fn uninstall(cli: &Cli, args: &InstallArgs) -> Exit {
+pub fn uninstall(cli: &Cli, args: &InstallArgs) -> Result<Exit, Exit> {
     run(cli, args, Direction::Out)
 }
 
@@ -29,7 +27,7 @@ enum Direction {
     Out,
 }
 
-fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
+fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit> {
     if is_set("WAZUH_AKAMAI_NO_INSTALL") {
         log::info!("WAZUH_AKAMAI_NO_INSTALL is set: nothing was changed");
         return show_line(cli, "WAZUH_AKAMAI_NO_INSTALL is set: Wazuh was left as it is");
@@ -41,8 +39,7 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     let home = Home::find(&root, global.wazuh_home.as_deref());
     match &home.problem {
         Some(error @ HomeError::Unseen { .. }) => {
-            log::error!("{error}");
-            return Exit::Local;
+            return Err(failed(error));
         }
         Some(_) if direction == Direction::Out && home.is_there() => {}
         Some(_) if direction == Direction::Out && !args.dry_run => return clear(cli, home.folder()),
@@ -66,7 +63,7 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
     };
     match done {
         Ok(report) if cli.quiet => show_line(cli, &summary(&home, &options, &report, direction)),
-        Ok(report) => show(&report.lines.iter().map(|line| format!("{line}\n")).collect::<String>()),
+        Ok(report) => print(&(report.lines.join("\n") + "\n")).map(|()| Exit::Done),
         Err(error) => {
             log::error!("{error}");
             let next = match direction {
@@ -77,8 +74,8 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Exit {
                     home.path("wodles/akamai/wazuh-akamai").display()
                 ),
             };
-            show_line(cli, &next);
-            exit(&error)
+            show_line(cli, &next)?;
+            Err(exit(&error))
         }
     }
 }
@@ -94,7 +91,7 @@ fn own_state(global: &Global) {
 }
 
 /// Wazuh went before us.
-fn clear(cli: &Cli, folder: &Path) -> Exit {
+fn clear(cli: &Cli, folder: &Path) -> Result<Exit, Exit> {
     match install::clear_remains(folder) {
         Ok(found) => {
             let text = format!("there is no Wazuh in {}", folder.display());
@@ -103,7 +100,7 @@ fn clear(cli: &Cli, folder: &Path) -> Exit {
         }
         Err(error) => {
             log::error!("{error}");
-            exit(&error)
+            Err(exit(&error))
         }
     }
 }
@@ -115,8 +112,8 @@ fn summary(home: &Home, options: &Options, report: &Report, direction: Direction
         // A purge runs this as well, and takes them afterwards.
         return format!("taken out of {home}; {} kept unless they are purged{restart}", report.what_stays());
     }
-    let rules = if home.has_rules() { look_at_rules(home) } else { Vec::new() };
-    let is_fine = [look_at_block(home), rules].concat().iter().all(|finding| matches!(finding, Finding::Fine(_)));
+    let mut findings = Findings::default();
+    install::check(home, &mut findings);
     let is_ready = config::load(&options.config)
         .is_ok_and(|config| config.sources.iter().any(|source| matches!(source.state, SourceState::Ready(_))));
     let fill_in = if is_ready {
@@ -127,23 +124,16 @@ fn summary(home: &Home, options: &Options, report: &Report, direction: Direction
         format!("fill in {} or run wazuh-akamai configure, then ", options.config.display())
     };
     let restart = if report.restart_is_left { "wazuh-control restart, then " } else { "" };
-    let but = if is_fine { "set up" } else { "set up, but not everything is as it should be," };
+    let but = if findings.worst() == Level::Ok { "set up" } else { "set up, but not everything is as it should be," };
     format!("{but} in {home}; left to do: {fill_in}{restart}wazuh-akamai check")
 }
 
 /// The one line of `--quiet`.
-fn show_line(cli: &Cli, line: &str) -> Exit {
-    if cli.quiet { show(&format!("wazuh-akamai: {line}\n")) } else { Exit::Done }
-}
-
-fn show(text: &str) -> Exit {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            log::error!("{}", FileError { operation: "write to", path: Path::new("stdout").to_owned(), source: error });
-            Exit::Local
-        }
-        _ => Exit::Done,
+fn show_line(cli: &Cli, line: &str) -> Result<Exit, Exit> {
+    if cli.quiet {
+        print(&format!("wazuh-akamai: {line}\n"))?;
     }
+    Ok(Exit::Done)
 }
 
 fn exit(error: &InstallError) -> Exit {

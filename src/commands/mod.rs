@@ -8,8 +8,11 @@ pub mod decode;
 pub mod fetch;
 pub mod install;
 mod output;
+mod overview;
 pub mod status;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::config::{self, Config, ConfigError, LoadError, SourceEntry, SourceState};
@@ -32,6 +35,28 @@ fn load_config(path: &Path) -> Result<Config, Exit> {
         return Err(Exit::Config);
     }
     Ok(config)
+}
+
+/// For `map_err`: what failed on this machine is logged.
+#[allow(clippy::needless_pass_by_value)]
+fn failed(error: impl Display) -> Exit {
+    log::error!("{error}");
+    Exit::Local
+}
+
+/// Writes a report to stdout, as JSON or as text.
+fn show(text: impl FnOnce() -> String, json: impl FnOnce() -> serde_json::Value, as_json: bool) -> Result<(), Exit> {
+    print(&if as_json { format!("{:#}\n", json()) } else { text() })
+}
+
+/// Writes to stdout; a reader that has gone away is no error.
+fn print(text: &str) -> Result<(), Exit> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(failed(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The source of this name, or all of them; a name that there is not is logged.

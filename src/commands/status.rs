@@ -1,57 +1,68 @@
 //! `status`: how the collector fares, from what it remembers. Never asks Akamai, never writes a file.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
-use super::load_config;
+use super::overview::{Overview, SourceOverview, intact};
+use super::{failed, load_config, show};
 use crate::cli::{Cli, StatusArgs};
 use crate::clock::{rfc_3339, span, unix_seconds};
-use crate::config::{Mode, Output, RunOn, Source, SourceEntry, SourceState};
+use crate::config::{Config, Output, RunOn, SourceState};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::state::cursor::CursorFile;
-use crate::state::delivery::{DeliveryFile, Progress, QueueRate};
-use crate::state::health::{Health, HealthFile};
+use crate::state::delivery::{Delivery, Progress, QueueRate};
+use crate::state::health::Health;
 use crate::state::segment::{Lane, Next, Segment};
-use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::wazuh::home::Home;
 
 /// Seconds within which every source must have succeeded.
 const SUCCESS_S_MAX: i64 = 900;
 
-/// Seconds for which a loss makes a source unhealthy.
-const GAP_S_MAX: i64 = 86_400;
-
-/// The share of the spool's limit from which it is unhealthy, in percent.
-const SPOOL_PERCENT_MAX: u64 = 80;
-
 /// Bytes of a segment whose lines are counted; beyond that their number is reckoned from its size.
 const COUNTED_BYTES_MAX: u64 = 64 << 20;
 
-/// What is known of one source.
-struct Standing {
-    name: String,
-    problems: Vec<String>,
-    last_success: Option<i64>,
-    lag_s: Option<i64>,
-    cursor_age_s: Option<i64>,
-    pending: Pending,
-    last_error: Option<(i64, String)>,
-    states: Vec<&'static str>,
-}
-
-/// What concerns all sources.
-struct Overview {
+/// The whole report, as `--json` writes it.
+#[derive(Serialize)]
+struct Report {
     healthy: bool,
     problems: Vec<String>,
     spool_bytes: u64,
-    spool_bytes_max: u64,
+    spool_max_bytes: u64,
     /// How it goes with analysisd, where lines go straight to it.
-    queue: Option<QueueRate>,
+    queue: Option<Queue>,
+    sources: Vec<SourceReport>,
+}
+
+#[derive(Serialize)]
+struct Queue {
+    lines_per_second: u64,
+    unconfirmed_lines: u64,
+    dropped_by_analysisd: u64,
+}
+
+#[derive(Serialize)]
+struct SourceReport {
+    source: String,
+    healthy: bool,
+    problems: Vec<String>,
+    last_success: Option<String>,
+    lag_seconds: Option<i64>,
+    cursor_age_seconds: Option<i64>,
+    pending_events: u64,
+    pending_bytes: u64,
+    last_error: Option<LastError>,
+    states: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct LastError {
+    time: String,
+    text: String,
 }
 
 /// Lines that wait.
@@ -61,76 +72,66 @@ struct Pending {
     bytes: u64,
 }
 
-/// Runs the command.
-pub fn run(cli: &Cli, args: &StatusArgs) -> Exit {
-    let config = match load_config(&cli.config_file()) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let state = StateFolder::at(&config.global.state_dir);
-    let now = unix_seconds();
-    let (pending, spool_bytes) = match pending(&state) {
-        Ok(pending) => pending,
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => (HashMap::new(), 0),
-        Err(error) => {
-            log::error!("{error}");
-            return Exit::Local;
-        }
-    };
-    let mut sources = Vec::new();
+pub fn run(cli: &Cli, args: &StatusArgs) -> Result<Exit, Exit> {
+    let config = load_config(&cli.config_file())?;
     let home = Home::find(Path::new("/"), config.global.wazuh_home.as_deref());
-    let is_worker = home.is_worker;
-    let works_here = |entry: &&SourceEntry| match &entry.state {
-        SourceState::Disabled => false,
-        SourceState::Ready(source) => !is_worker || source.run_on == RunOn::Any,
-        SourceState::NotConfigured(_) | SourceState::Invalid(_) => true,
-    };
-    for entry in config.sources.iter().filter(works_here) {
-        match standing(&state, entry, pending.get(&entry.name).copied().unwrap_or_default(), now) {
-            Ok(standing) => sources.push(standing),
-            Err(error) => {
-                log::error!("{error}");
-                return Exit::Local;
-            }
-        }
-    }
-    let mut problems = Vec::new();
-    if spool_bytes >= config.global.spool_bytes_max / 100 * SPOOL_PERCENT_MAX {
-        problems.push(format!("the spool holds {spool_bytes} of {} bytes", config.global.spool_bytes_max));
-    }
-    if let Ok(Loaded::Intact(health)) = HealthFile::of_all(&state).load() {
-        problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
-        problems.extend(lost(&health, now));
-    }
-    problems.extend(home.wazuh_5_problem());
-    let healthy = problems.is_empty() && sources.iter().all(|source| source.problems.is_empty());
-    let queue = match DeliveryFile::of(&state).load() {
-        Ok(Loaded::Intact(record)) => record.queue_rate.filter(|_| config.global.output == Output::Queue),
-        _ => None,
-    };
-    let overview = Overview { healthy, problems, spool_bytes, spool_bytes_max: config.global.spool_bytes_max, queue };
-    let report =
-        if args.json { format!("{:#}\n", as_json(&sources, &overview)) } else { as_text(&sources, &overview, now) };
-    match io::stdout().write_all(report.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            log::error!("cannot write to stdout: {error}");
-            Exit::Local
-        }
-        _ if healthy => Exit::Done,
-        _ => Exit::Local,
-    }
+    let state = StateFolder::at(&config.global.state_dir);
+    let overview = Overview::read(&config, &state);
+    let report = report(&config, &home, overview, unix_seconds()).map_err(failed)?;
+    show(|| text(&report), || json!(report), args.json)?;
+    Ok(if report.healthy { Exit::Done } else { Exit::Local })
 }
 
-/// What waits in the spool, by source, and the bytes that the spool takes.
-fn pending(state: &StateFolder) -> Result<(HashMap<String, Pending>, u64), FileError> {
-    let spool = Spool::look(state)?;
-    let delivered = match DeliveryFile::of(state).load()? {
-        Loaded::Intact(record) => record.batch.map_or(record.delivered, |batch| batch.to),
-        Loaded::Missing | Loaded::Corrupt => Progress::default(),
+fn report(config: &Config, home: &Home, overview: Overview<'_>, now: i64) -> Result<Report, FileError> {
+    let mut problems = Vec::new();
+    if let Some(health) = intact(&overview.health) {
+        problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
+        problems.extend(lost(health, now));
+    }
+    let delivery = match overview.delivery? {
+        Loaded::Intact(delivery) => delivery,
+        Loaded::Missing | Loaded::Corrupt => Delivery::default(),
     };
+    let (mut pending, mut spool_bytes, spool_max_bytes) = (HashMap::new(), 0, config.global.spool_bytes_max);
+    match overview.spool {
+        Ok(spool) => {
+            spool_bytes = spool.bytes();
+            if spool.is_nearly_full(spool_max_bytes) {
+                problems.insert(0, format!("the spool holds {spool_bytes} of {spool_max_bytes} bytes"));
+            }
+            pending = self::pending(&spool.segments, &delivery)?;
+        }
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    problems.extend(home.wazuh_5_problem());
+    let mut sources = Vec::new();
+    for source in overview.sources {
+        let works_here = match &source.entry.state {
+            SourceState::Disabled => false,
+            SourceState::Ready(source) => !home.is_worker || source.run_on == RunOn::Any,
+            SourceState::NotConfigured(_) | SourceState::Invalid(_) => true,
+        };
+        if works_here {
+            let pending = pending.get(&source.entry.name).copied().unwrap_or_default();
+            sources.push(source_report(source, pending, now)?);
+        }
+    }
+    let queue = delivery.queue_rate.filter(|_| config.global.output == Output::Queue).map(|rate: QueueRate| Queue {
+        lines_per_second: rate.lines_per_s,
+        unconfirmed_lines: rate.unconfirmed,
+        dropped_by_analysisd: rate.dropped,
+    });
+    let healthy = problems.is_empty() && sources.iter().all(|source| source.healthy);
+    Ok(Report { healthy, problems, spool_bytes, spool_max_bytes, queue, sources })
+}
+
+/// What waits in the spool, by source.
+fn pending(segments: &[Segment], delivery: &Delivery) -> Result<HashMap<String, Pending>, FileError> {
+    let handed_over: Progress = delivery.batch.as_ref().map_or(delivery.delivered, |batch| batch.to);
     let mut pending: HashMap<String, Pending> = HashMap::new();
-    for segment in spool.segments.iter().filter(|segment| segment.lane == Lane::Events) {
-        let mark = segment.lane.mark(&delivered);
+    for segment in segments.iter().filter(|segment| segment.lane == Lane::Events) {
+        let mark = segment.lane.mark(&handed_over);
         if segment.number < mark.segment {
             continue;
         }
@@ -143,7 +144,7 @@ fn pending(state: &StateFolder) -> Result<(HashMap<String, Pending>, u64), FileE
         of_source.events += lines;
         of_source.bytes += segment.bytes - begun;
     }
-    Ok((pending, spool.bytes()))
+    Ok(pending)
 }
 
 /// The source of a segment, and its lines behind the byte up to which it was handed over.
@@ -162,128 +163,73 @@ fn remaining(segment: &Segment, begun: u64) -> Result<(String, u64), FileError> 
     Ok((name, lines + u64::try_from(uncounted).unwrap_or(0)))
 }
 
-fn standing(state: &StateFolder, entry: &SourceEntry, pending: Pending, now: i64) -> Result<Standing, FileError> {
-    let (health, has_run) = match HealthFile::of(state, &entry.name).load()? {
+fn source_report(source: SourceOverview<'_>, pending: Pending, now: i64) -> Result<SourceReport, FileError> {
+    let (health, has_run) = match source.health? {
         Loaded::Intact(health) => (health, true),
         Loaded::Missing => (Health::default(), false),
         Loaded::Corrupt => (Health::default(), true),
     };
     let mut problems = Vec::new();
-    let (mut lag_s, mut cursor_age_s) = (None, None);
-    match &entry.state {
-        SourceState::Ready(source) => note_cursor(state, source, now, &mut lag_s, &mut cursor_age_s, &mut problems)?,
+    let cursor = match source.cursor? {
+        Loaded::Intact(cursor) => Some(cursor),
+        // That it has not succeeded yet is said anyway.
+        Loaded::Missing => None,
+        Loaded::Corrupt => {
+            problems.push("its cursor is damaged; the next run goes on by time".into());
+            None
+        }
+    };
+    match &source.entry.state {
         SourceState::NotConfigured(keys) => problems.push(format!("not configured yet: {}", keys.join(", "))),
         SourceState::Invalid(errors) => problems.extend(errors.iter().map(ToString::to_string)),
-        SourceState::Disabled => {}
+        SourceState::Ready(_) | SourceState::Disabled => {}
     }
     match health.last_success_s {
         None if has_run => problems.push("it has not succeeded yet".into()),
         None => problems.push("collect has not run for it yet".into()),
-        Some(time) if now - time > SUCCESS_S_MAX => {
-            problems.push(format!("its last success was {} s ago", now - time));
-        }
+        Some(time) if now - time > SUCCESS_S_MAX => problems.push(format!("its last success was {} s ago", now - time)),
         Some(_) => {}
     }
     problems.extend(lost(&health, now));
-    Ok(Standing {
-        name: entry.name.clone(),
+    Ok(SourceReport {
+        source: source.entry.name.clone(),
+        healthy: problems.is_empty(),
         problems,
-        last_success: health.last_success_s,
-        lag_s,
-        cursor_age_s,
-        pending,
-        last_error: health.last_error,
+        last_success: health.last_success_s.map(rfc_3339),
+        lag_seconds: cursor.as_ref().map(|cursor| (now - cursor.caught_up_s).max(0)),
+        cursor_age_seconds: cursor.as_ref().map(|cursor| (now - cursor.committed_s).max(0)),
+        pending_events: pending.events,
+        pending_bytes: pending.bytes,
+        last_error: health.last_error.map(|(time, text)| LastError { time: rfc_3339(time), text }),
         states: health.conditions.keys().map(|condition| condition.word()).collect(),
     })
 }
 
-/// The last loss, as long as it is worth a word.
 fn lost(health: &Health, now: i64) -> Option<String> {
-    let (from, to, _) = health.last_gap.filter(|(_, _, noticed)| now - noticed <= GAP_S_MAX)?;
-    Some(format!("events {} were lost", span(from, to)))
+    health.recent_gap(now).map(|(from, to)| format!("events {} were lost", span(from, to)))
 }
 
-fn note_cursor(
-    state: &StateFolder,
-    source: &Source,
-    now: i64,
-    lag_s: &mut Option<i64>,
-    age_s: &mut Option<i64>,
-    problems: &mut Vec<String>,
-) -> Result<(), FileError> {
-    match CursorFile::of(state, source).load()? {
-        Loaded::Intact(cursor) => {
-            *lag_s = Some((now - cursor.caught_up_s).max(0));
-            *age_s = Some((now - cursor.committed_s).max(0));
-        }
-        Loaded::Corrupt => problems.push("its cursor is damaged; the next run goes on by time".into()),
-        Loaded::Missing if source.mode == Mode::Window => {}
-        // That it has not succeeded yet is said anyway.
-        Loaded::Missing => {}
+fn text(report: &Report) -> String {
+    let mut lines = vec![if report.healthy { "healthy" } else { "NOT HEALTHY" }.to_owned()];
+    lines.extend(report.problems.iter().map(|problem| format!("  {problem}")));
+    lines.push(format!("spool         {} of {} bytes", report.spool_bytes, report.spool_max_bytes));
+    if let Some(Queue { lines_per_second, unconfirmed_lines, dropped_by_analysisd }) = report.queue {
+        lines.push(format!(
+            "queue         {lines_per_second} lines a second, {unconfirmed_lines} unconfirmed, {dropped_by_analysisd} dropped by analysisd since its start"
+        ));
     }
-    Ok(())
-}
-
-fn as_json(sources: &[Standing], overview: &Overview) -> Value {
-    let sources: Vec<Value> = sources
-        .iter()
-        .map(|source| {
-            json!({
-                "source": source.name,
-                "healthy": source.problems.is_empty(),
-                "problems": source.problems,
-                "last_success": source.last_success.map(rfc_3339),
-                "lag_seconds": source.lag_s,
-                "cursor_age_seconds": source.cursor_age_s,
-                "pending_events": source.pending.events,
-                "pending_bytes": source.pending.bytes,
-                "last_error": source.last_error.as_ref().map(|(time, text)| json!({"time": rfc_3339(*time), "text": text})),
-                "states": source.states,
-            })
-        })
-        .collect();
-    let queue = overview.queue.map(|queue| {
-        json!({"lines_per_second": queue.lines_per_s, "unconfirmed_lines": queue.unconfirmed, "dropped_by_analysisd": queue.dropped})
-    });
-    json!({
-        "healthy": overview.healthy,
-        "problems": overview.problems,
-        "spool_bytes": overview.spool_bytes,
-        "spool_max_bytes": overview.spool_bytes_max,
-        "queue": queue,
-        "sources": sources,
-    })
-}
-
-fn as_text(sources: &[Standing], overview: &Overview, now: i64) -> String {
     let ago = |seconds: Option<i64>| seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds} s"));
-    let mut text = format!("{}\n", if overview.healthy { "healthy" } else { "NOT HEALTHY" });
-    for problem in &overview.problems {
-        text += &format!("  {problem}\n");
-    }
-    text += &format!("spool         {} of {} bytes\n", overview.spool_bytes, overview.spool_bytes_max);
-    if let Some(queue) = overview.queue {
-        text += &format!(
-            "queue         {} lines a second, {} unconfirmed, {} dropped by analysisd since its start\n",
-            queue.lines_per_s, queue.unconfirmed, queue.dropped
-        );
-    }
-    for source in sources {
-        text += &format!("\n{}\n", source.name);
-        for problem in &source.problems {
-            text += &format!("  PROBLEM       {problem}\n");
-        }
-        let success = source.last_success.map(|time| format!("{} ({} s ago)", rfc_3339(time), now - time));
-        text += &format!("  last success  {}\n", success.as_deref().unwrap_or("never"));
-        text += &format!("  lag           {}\n", ago(source.lag_s));
-        text += &format!("  cursor age    {}\n", ago(source.cursor_age_s));
-        text += &format!("  pending       {} events, {} bytes\n", source.pending.events, source.pending.bytes);
-        if let Some((time, error)) = &source.last_error {
-            text += &format!("  last error    {}: {error}\n", rfc_3339(*time));
-        }
+    for source in &report.sources {
+        lines.push(format!("\n{}", source.source));
+        lines.extend(source.problems.iter().map(|problem| format!("  PROBLEM       {problem}")));
+        lines.push(format!("  last success  {}", source.last_success.as_deref().unwrap_or("never")));
+        lines.push(format!("  lag           {}", ago(source.lag_seconds)));
+        lines.push(format!("  cursor age    {}", ago(source.cursor_age_seconds)));
+        lines.push(format!("  pending       {} events, {} bytes", source.pending_events, source.pending_bytes));
+        lines.extend(source.last_error.iter().map(|error| format!("  last error    {}: {}", error.time, error.text)));
         if !source.states.is_empty() {
-            text += &format!("  states        {}\n", source.states.join(", "));
+            lines.push(format!("  states        {}", source.states.join(", ")));
         }
     }
-    text
+    lines.join("\n") + "\n"
 }

@@ -4,7 +4,7 @@ use super::ini::plain_key;
 
 /// The text with these values in `section`: in the place of those that are there, else behind the section's header; a section
 /// that is missing comes to the end. Values must hold no line breaks. The keys of `without` are taken out of the section.
-pub fn with_values(text: &str, section: &str, values: &[(&str, &str)], without: &[&str]) -> String {
+pub fn with_values(text: &str, section: &str, values: &[(&str, String)], without: &[&str]) -> String {
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
     if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
         last.push('\n');
@@ -62,14 +62,14 @@ mod tests {
     fn values_come_where_they_belong_and_the_rest_stays() {
         let text = "; c\n[default]\nHost = old\n;host = x\nlimit = 5\n\n[b]\nhost = b\n";
         assert_eq!(
-            with_values(text, "default", &[("host", "new=="), ("config_id", "7;8")], &["limit"]),
+            with_values(text, "default", &[("host", "new==".into()), ("config_id", "7;8".into())], &["limit"]),
             "; c\n[default]\nhost = new==\nconfig_id = 7;8\n;host = x\n\n[b]\nhost = b\n"
         );
-        assert_eq!(with_values("[a]\nx = 1", "b", &[("host", "h")], &[]), "[a]\nx = 1\n\n[b]\nhost = h\n");
+        assert_eq!(with_values("[a]\nx = 1", "b", &[("host", "h".into())], &[]), "[a]\nx = 1\n\n[b]\nhost = h\n");
         assert_eq!(
-            with_values("[a]\nHost: x\nclient-token: y\n", "a", &[("host", "h")], &["client_token"]),
+            with_values("[a]\nHost: x\nclient-token: y\n", "a", &[("host", "h".into())], &["client_token"]),
             "[a]\nhost = h\n"
         );
-        assert_eq!(with_values("", "b", &[("host", "h")], &["x"]), "[b]\nhost = h\n");
+        assert_eq!(with_values("", "b", &[("host", "h".into())], &["x"]), "[b]\nhost = h\n");
     }
 }

@@ -35,7 +35,7 @@ const DEFAULT: &str = "default";
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Config {
     /// What concerns the whole program; a default stands where a value is wrong.
     pub global: Global,

@@ -2,84 +2,70 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::change::read_inside;
 use super::record::Record;
-use super::rules::{RulesPlan, plan, warn_active_response};
+use super::rules::{RulesPlan, active_responses, plan};
 use super::{BINARY, InstallError, NEW_RULES, RECORD, RULES, RULES_FILE, restart};
 use crate::files::FileError;
+use crate::findings::Findings;
 use crate::wazuh::conf::merge::{installation, our_part};
 use crate::wazuh::home::{Home, INTERVAL_S};
 
 /// What `install` has to say against something that is not as it should be.
 const INSTALL: &str = "wazuh-akamai install";
 
-/// What was seen, and how to mend it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// As it should be.
-    Fine(String),
-    /// It could not be seen.
-    Unseen(String),
-    /// Perhaps not as it should be.
-    Doubtful(String, String),
-    /// Not as it should be.
-    Wrong(String, String),
+/// The wodle's block, its program, and the rules.
+pub(crate) fn check(home: &Home, findings: &mut Findings) {
+    let conf = home.path("etc/ossec.conf");
+    match read_inside(home, &conf) {
+        Ok(text) => check_block(home, &conf, &text, findings),
+        Err(error) => note(&error, "wodle block", findings),
+    }
+    if home.has_rules() {
+        check_rules(home, findings);
+    }
 }
 
-/// The wodle's block in `ossec.conf` and its program.
-pub fn look_at_block(home: &Home) -> Vec<Finding> {
-    let conf = home.path("etc/ossec.conf");
-    let text = match read_inside(home, &conf) {
-        Ok(text) => text,
-        Err(error) => return vec![unseen_or_wrong(&error)],
-    };
-    let mut findings = Vec::new();
-    match our_part(&text) {
-        Err(error) => {
-            findings.push(Finding::Wrong(format!("{}: {error}", conf.display()), "mend this line by hand".into()));
+fn check_block(home: &Home, conf: &Path, text: &[u8], findings: &mut Findings) {
+    let about = "wodle block";
+    match our_part(text) {
+        Err(error) => findings.error(about, format!("{}: {error}", conf.display()), "mend this line by hand"),
+        Ok(None) => findings.error(about, format!("{} has no block of ours", conf.display()), INSTALL),
+        Ok(Some(_)) if installation(text, &home.block()).is_ok_and(|edits| edits.is_empty()) => {
+            findings.ok(about, format!("in {}", conf.display()));
         }
-        Ok(None) => findings.push(Finding::Wrong(format!("{} has no block of ours", conf.display()), INSTALL.into())),
-        Ok(Some(_)) if installation(&text, &home.block()).is_ok_and(|edits| edits.is_empty()) => {
-            findings.push(Finding::Fine(format!("in {}", conf.display())));
-        }
-        Ok(Some(_)) => findings.push(Finding::Doubtful(
+        Ok(Some(_)) => findings.warn(
+            about,
             format!("our block in {} was edited, or another wodle with its tag runs", conf.display()),
-            "nothing, if that is meant; else: wazuh-akamai uninstall, then wazuh-akamai install".into(),
-        )),
+            "nothing, if that is meant; else: wazuh-akamai uninstall, then wazuh-akamai install",
+        ),
     }
     let interval = home.interval_s();
     if interval != INTERVAL_S {
-        findings.push(Finding::Doubtful(
-            format!("it runs every {interval} s instead of {INTERVAL_S}"),
-            "nothing, if that is meant: each run hands over what fits".into(),
-        ));
+        let mend = "nothing, if that is meant: each run hands over what fits";
+        findings.warn(about, format!("it runs every {interval} s instead of {INTERVAL_S}"), mend);
     }
-    let mut warnings = Vec::new();
-    warn_active_response(&text, &conf, &mut warnings);
-    findings
-        .extend(warnings.into_iter().map(|seen| Finding::Doubtful(seen, "remove that block from ossec.conf".into())));
-    match fs::metadata(home.path(BINARY)) {
-        Ok(_) => findings.push(Finding::Fine(format!("it runs {}", home.path(BINARY).display()))),
+    for seen in active_responses(text, conf) {
+        findings.warn(about, seen, "remove that block from ossec.conf");
+    }
+    let binary = home.path(BINARY);
+    match fs::metadata(&binary) {
+        Ok(_) => findings.ok(about, format!("it runs {}", binary.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            findings.push(Finding::Wrong(format!("there is no {}", home.path(BINARY).display()), INSTALL.into()));
+            findings.error(about, format!("there is no {}", binary.display()), INSTALL);
         }
-        Err(error) => findings.push(Finding::Unseen(FileError::of("look at", &home.path(BINARY))(error).to_string())),
+        Err(error) => findings.unknown(about, FileError::of("look at", &binary)(error)),
     }
-    findings
 }
 
 /// Whether Wazuh has still to be restarted.
-pub fn look_at_restart(home: &Home) -> Vec<Finding> {
-    let is_owed =
-        Record::load(&home.path(RECORD)).is_ok_and(|record| record.is_owed(home) && restart::is_running(home));
-    let owed = is_owed.then(|| {
-        Finding::Wrong(
-            "Wazuh runs without what install has changed".into(),
-            "restart Wazuh: wazuh-control restart (or wazuh-akamai install)".into(),
-        )
-    });
-    owed.into_iter().collect()
+pub(crate) fn check_restart(home: &Home, findings: &mut Findings) {
+    if Record::load(&home.path(RECORD)).is_ok_and(|record| record.is_owed(home) && restart::is_running(home)) {
+        let mend = "restart Wazuh: wazuh-control restart (or wazuh-akamai install)";
+        findings.error("restart", "Wazuh runs without what install has changed", mend);
+    }
 }
 
 /// Why there are no rules of ours in this Wazuh home, as `install` found when it ran last.
@@ -89,38 +75,35 @@ pub fn rules_problem(home: &Home) -> Option<String> {
     (!clashes.is_empty()).then(|| format!("the rules are not installed, because their ids are taken: {clashes}"))
 }
 
-/// The rules.
-pub fn look_at_rules(home: &Home) -> Vec<Finding> {
-    let looked = Record::load(&home.path(RECORD)).map_err(InstallError::from).and_then(|record| plan(home, &record));
-    let rules = home.path(RULES_FILE);
-    match looked {
-        Err(error) => vec![unseen_or_wrong(&error)],
-        Ok(RulesPlan::Clash(clashes)) => clashes
-            .into_iter()
-            .map(|clash| {
-                Finding::Wrong(
-                    format!("an id of ours is taken: {clash}"),
-                    format!("give that rule another id, then: {INSTALL}"),
-                )
-            })
-            .collect(),
-        Ok(RulesPlan::Edited) => vec![Finding::Doubtful(
-            format!("{} was edited; the new rules are in {}", rules.display(), home.path(NEW_RULES).display()),
-            "compare the two and take over what is new".into(),
-        )],
-        Ok(RulesPlan::Install { .. }) => match fs::read(&rules) {
-            Ok(text) if text == RULES.as_bytes() => vec![Finding::Fine(format!("{} is up to date", rules.display()))],
-            Ok(_) => vec![Finding::Doubtful(format!("{} is of another version", rules.display()), INSTALL.into())],
-            Err(_) => vec![Finding::Wrong(format!("there is no {}", rules.display()), INSTALL.into())],
+fn check_rules(home: &Home, findings: &mut Findings) {
+    let planned = Record::load(&home.path(RECORD)).map_err(InstallError::from).and_then(|record| plan(home, &record));
+    let (path, about) = (home.path(RULES_FILE), "rules");
+    let shown = path.display();
+    match planned {
+        Err(error) => note(&error, about, findings),
+        Ok(RulesPlan::Clash(clashes)) => {
+            for clash in clashes {
+                let mend = format!("give that rule another id, then: {INSTALL}");
+                findings.error(about, format!("an id of ours is taken: {clash}"), mend);
+            }
+        }
+        Ok(RulesPlan::Edited) => {
+            let seen = format!("{shown} was edited; the new rules are in {}", home.path(NEW_RULES).display());
+            findings.warn(about, seen, "compare the two and take over what is new");
+        }
+        Ok(RulesPlan::Install { .. }) => match fs::read(&path) {
+            Ok(text) if text == RULES.as_bytes() => findings.ok(about, format!("{shown} is up to date")),
+            Ok(_) => findings.warn(about, format!("{shown} is of another version"), INSTALL),
+            Err(_) => findings.error(about, format!("there is no {shown}"), INSTALL),
         },
     }
 }
 
-fn unseen_or_wrong(error: &InstallError) -> Finding {
+fn note(error: &InstallError, about: &str, findings: &mut Findings) {
     match error {
         InstallError::File(file) if file.source.kind() == io::ErrorKind::PermissionDenied => {
-            Finding::Unseen(error.to_string())
+            findings.unknown(about, error);
         }
-        _ => Finding::Wrong(error.to_string(), INSTALL.into()),
+        _ => findings.error(about, error, INSTALL),
     }
 }

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use self::look::{Finding, look_at_block, look_at_restart, look_at_rules, rules_problem};
+pub use self::look::rules_problem;
+pub(crate) use self::look::{check, check_restart};
 pub use self::remains::clear_remains;
 
 use self::change::{Changes, present, read_inside, root_and_group, write_now};
@@ -154,7 +155,7 @@ pub fn install(home: &Home, options: &Options) -> Result<Report, InstallError> {
 
     let own = own_file().and_then(fs::read).map_err(InstallError::OwnFile)?;
     changes.put(&home.path(BINARY), &own, root_and_group(home), 0o750)?;
-    rules::warn_active_response(&text, &conf, &mut report.lines);
+    report.lines.extend(rules::active_responses(&text, &conf));
     put_rules(home, &mut changes, &mut record, &mut report)?;
     if !edits.is_empty() {
         changes.edit(&conf, &text, &edits)?;

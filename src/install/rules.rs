@@ -66,24 +66,24 @@ pub(super) fn plan(home: &Home, record: &Record) -> Result<RulesPlan, InstallErr
     }
 }
 
-/// An active response to a rule of ours: in Wazuh's own guide 100100 blocks addresses, and so it would those of every event.
-pub(super) fn warn_active_response(text: &[u8], path: &Path, report: &mut Vec<String>) {
-    let Ok(document) = scan(text) else { return };
-    for (root, _) in document.children(text, None, "ossec_config") {
-        for (response, element) in document.children(text, Some(root), "active-response") {
-            let ids = document.value(text, response, "rules_id").unwrap_or_default();
-            let ids = String::from_utf8_lossy(ids);
-            let hits =
-                ids.split(|c: char| !c.is_ascii_digit()).filter_map(|id| id.parse().ok()).any(|id| IDS.contains(&id));
-            if hits {
-                report.push(format!(
+/// Active responses to rules of ours: in Wazuh's own guide 100100 blocks addresses, and so it would those of every event.
+pub(super) fn active_responses(text: &[u8], path: &Path) -> Vec<String> {
+    let Ok(document) = scan(text) else { return Vec::new() };
+    let roots = document.children(text, None, "ossec_config");
+    let responses = roots.flat_map(|(root, _)| document.children(text, Some(root), "active-response"));
+    responses
+        .filter_map(|(response, element)| {
+            let ids = String::from_utf8_lossy(document.value(text, response, "rules_id")?);
+            let numbers = ids.split(|c: char| !c.is_ascii_digit()).filter_map(|id| id.parse().ok());
+            numbers.into_iter().any(|id| IDS.contains(&id)).then(|| {
+                format!(
                     "WARNING: {}:{}: an <active-response> acts on rules {ids}, which are ours: it would act on every such event of Akamai's; remove it unless that is meant",
                     path.display(),
                     line_of(text, element.span.start)
-                ));
-            }
-        }
-    }
+                )
+            })
+        })
+        .collect()
 }
 
 /// The file of the original integration: rule 100100 with its location and nothing else, blanks and comments aside.
@@ -171,10 +171,8 @@ mod tests {
     fn an_active_response_to_our_rules_is_noticed() {
         let conf =
             "<ossec_config>\n<active-response>\n<rules_id>5710, 100100</rules_id>\n</active-response>\n</ossec_config>";
-        let mut report = Vec::new();
-        warn_active_response(conf.as_bytes(), Path::new("x"), &mut report);
-        assert!(report.len() == 1 && report[0].starts_with("WARNING: x:2: "), "{report:?}");
-        warn_active_response(conf.replace("100100", "100200").as_bytes(), Path::new("x"), &mut report);
-        assert_eq!(report.len(), 1);
+        let found = active_responses(conf.as_bytes(), Path::new("x"));
+        assert!(found.len() == 1 && found[0].starts_with("WARNING: x:2: "), "{found:?}");
+        assert!(active_responses(conf.replace("100100", "100200").as_bytes(), Path::new("x")).is_empty());
     }
 }

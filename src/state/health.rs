@@ -15,6 +15,9 @@ const FAILURES_TOLD: u32 = 3;
 /// Seconds after which a failure that goes on is told again.
 const TOLD_AGAIN_S: i64 = 3_600;
 
+/// Seconds for which a loss is worth a word.
+const GAP_S_MAX: i64 = 86_400;
+
 /// A state that begins and ends, by the name of the event that tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +111,11 @@ impl Health {
     /// A state does not hold (any more): whether that must be told.
     pub fn end(&mut self, condition: Condition) -> bool {
         self.conditions.remove(&condition).is_some()
+    }
+
+    /// The last span that was lost (from, 0 where that is not known, to), as long as it is worth a word.
+    pub fn recent_gap(&self, now_s: i64) -> Option<(i64, i64)> {
+        self.last_gap.filter(|(_, _, noticed_s)| now_s - noticed_s <= GAP_S_MAX).map(|(from, to, _)| (from, to))
     }
 
     /// A run failed: whether that must be told now. `is_told`: an event of its own says why already.

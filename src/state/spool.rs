@@ -14,6 +14,9 @@ use super::delivery::Progress;
 use super::segment::{Footer, Header, Lane, Segment, SegmentWriter};
 use crate::files::{FileError, create, put_in_place, remove};
 
+/// The share of its limit from which the spool is nearly full, in percent.
+const NEARLY_FULL_PERCENT: u64 = 80;
+
 /// The sealed segments, in order of their numbers.
 #[derive(Debug)]
 pub struct Spool {
@@ -53,6 +56,11 @@ impl Spool {
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().fold(0, |bytes, segment| bytes.saturating_add(segment.bytes))
+    }
+
+    /// Whether it holds so much of what it may that somebody must be told.
+    pub fn is_nearly_full(&self, bytes_max: u64) -> bool {
+        self.bytes() >= bytes_max / 100 * NEARLY_FULL_PERCENT
     }
 
     /// Bytes on disk of the lines of one source.

@@ -4,12 +4,12 @@ use std::net::ToSocketAddrs;
 use std::thread;
 use std::time::Duration;
 
-use super::{Findings, Level};
 use crate::akamai::client::{AskError, Client, skew_s};
 use crate::akamai::query::{ConfigIds, Query, Range, Window};
 use crate::akamai::transport::TransportError;
 use crate::clock::unix_seconds;
 use crate::config::{Config, Source, SourceState};
+use crate::findings::Findings;
 
 /// Time for one answer, in seconds.
 const ANSWER_S_MAX: u64 = 60;
@@ -32,17 +32,11 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
 }
 
 fn check_source(source: &Source, findings: &mut Findings) {
-    let about = format!("source {}: Akamai", source.name);
+    let about = &format!("source {}: Akamai", source.name);
     let client = match Client::new(source) {
         Ok(client) => client,
         Err(error) => {
-            findings.add(
-                Level::Error,
-                about,
-                error.to_string(),
-                "mend proxy or ca_file, or the environment variable that is named",
-            );
-            return;
+            return findings.error(about, error, "mend proxy or ca_file, or the environment variable that is named");
         }
     };
     let ids = source.config_ids.joined();
@@ -55,18 +49,13 @@ fn check_source(source: &Source, findings: &mut Findings) {
         let query = Query { config_ids, range: Range::Window(window), limit: 1 };
         match client.ask(&query, 0, Duration::from_secs(ANSWER_S_MAX)) {
             Ok(answer) => {
-                findings.ok(about.clone(), format!("config id {id}: the credentials are accepted"));
+                findings.ok(about, format!("config id {id}: the credentials are accepted"));
                 if index == 0 {
                     note_clock(skew_s(&answer), findings);
                 }
             }
             Err(AskError::Refused(refusal)) => {
-                findings.add(
-                    Level::Error,
-                    about.clone(),
-                    format!("config id {id}: {refusal}"),
-                    refusal.problem.advice(),
-                );
+                findings.error(about, format!("config id {id}: {refusal}"), refusal.problem.advice());
                 if refusal.problem.is_invalid_timestamp() {
                     note_clock(refusal.skew_s, findings);
                     return;
@@ -76,8 +65,7 @@ fn check_source(source: &Source, findings: &mut Findings) {
                 }
             }
             Err(error) => {
-                note_unreachable(source, &error, &about, findings);
-                return;
+                return note_unreachable(source, &error, about, findings);
             }
         }
     }
@@ -89,19 +77,14 @@ fn note_clock(skew: Option<i64>, findings: &mut Findings) {
     if skew.abs() < SKEW_S_WARNING {
         findings.ok("clock", seen);
     } else {
-        findings.add(
-            Level::Warning,
-            "clock",
-            seen,
-            "set this machine's clock (NTP): Akamai refuses requests from about 30 s",
-        );
+        findings.warn("clock", seen, "set this machine's clock (NTP): Akamai refuses requests from about 30 s");
     }
 }
 
 /// Where there is no proxy it can be said whether it is the name.
 fn note_unreachable(source: &Source, error: &AskError, about: &str, findings: &mut Findings) {
     if let AskError::Transport(TransportError::Barred { host, reason, mend }) = error {
-        return findings.add(Level::Error, about, format!("cannot reach {host}: {reason}"), *mend);
+        return findings.error(about, format!("cannot reach {host}: {reason}"), mend);
     }
     let mut mend = "open the way to this host (port 443), or set proxy";
     if matches!(error, AskError::Transport(TransportError::Unreachable { .. })) && source.proxy.is_none() {
@@ -111,5 +94,5 @@ fn note_unreachable(source: &Source, error: &AskError, about: &str, findings: &m
             mend = "check host for a typing error, and this machine's name server (DNS)";
         }
     }
-    findings.add(Level::Error, about, error.to_string(), mend);
+    findings.error(about, error, mend);
 }
