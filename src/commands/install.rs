@@ -42,7 +42,7 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit
             return Err(failed(error));
         }
         Some(_) if direction == Direction::Out && home.is_there() => {}
-        Some(_) if direction == Direction::Out && !args.dry_run => return clear(cli, home.folder()),
+        Some(_) if direction == Direction::Out && !args.dry_run => return clear(cli, &home),
         Some(error @ HomeError::Five { .. }) => {
             log::info!("{error}; nothing was changed");
             return show_line(cli, &format!("{error}; nothing was changed"));
@@ -91,10 +91,10 @@ fn own_state(global: &Global) {
 }
 
 /// Wazuh went before us.
-fn clear(cli: &Cli, folder: &Path) -> Result<Exit, Exit> {
-    match install::clear_remains(folder) {
+fn clear(cli: &Cli, home: &Home) -> Result<Exit, Exit> {
+    match install::clear_remains(home) {
         Ok(found) => {
-            let text = format!("there is no Wazuh in {}", folder.display());
+            let text = format!("there is no Wazuh in {}", home.folder().display());
             log::info!("{text}{}", if found { "; what was left of ours there is removed" } else { "" });
             show_line(cli, &text)
         }
@@ -138,12 +138,8 @@ fn show_line(cli: &Cli, line: &str) -> Result<Exit, Exit> {
 
 fn exit(error: &InstallError) -> Exit {
     match error {
-        InstallError::NotEditable { .. }
-        | InstallError::Strange(_)
-        | InstallError::BrokenBefore { .. }
-        | InstallError::Changed(_)
-        | InstallError::Refused { .. } => Exit::NotEditable,
         InstallError::File(_) | InstallError::OwnFile(_) | InstallError::Restart(_) => Exit::Local,
+        _ => Exit::NotEditable,
     }
 }
 

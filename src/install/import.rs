@@ -1,115 +1,95 @@
 //! The original integration's credentials → our configuration, where that is not filled in yet. Never shows one, never writes
 //! over a configuration that is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::change::{Changes, owner_and_mode_of, present};
-use super::record::{Record, digest};
-use super::{InstallError, Options};
+use super::change::{Content, present};
+use super::record::digest;
+use super::{InstallError, Setup};
 use crate::config::{self, SourceState, TEMPLATE};
 use crate::wazuh::TAG;
 use crate::wazuh::conf::scan::scan;
-use crate::wazuh::home::Home;
 
 /// Name of the configuration, the original's and ours.
 const NAME: &str = "akamai_config.ini";
 
-/// Plans the import.
-pub(super) fn plan(
-    home: &Home,
-    options: &Options,
-    ossec_conf: &[u8],
-    changes: &mut Changes<'_>,
-    record: &mut Record,
-    report: &mut Vec<String>,
-) -> Result<(), InstallError> {
-    // Only the untouched template gives way: anything else is the admin's, filled in or not.
-    let over_template = match present(&options.config) {
-        Ok(None) => false,
-        Ok(Some(text)) if text == TEMPLATE.as_bytes() => true,
-        Ok(Some(text)) => {
-            if !is_configured(&text) {
-                report.push(format!(
-                    "not ready yet: see what is missing in {} (wazuh-akamai check)",
-                    options.config.display()
-                ));
+impl Setup<'_> {
+    pub(super) fn import(&mut self) -> Result<(), InstallError> {
+        let ours = &self.options.config;
+        let shown = ours.display();
+        // Only the untouched template gives way: anything else is the admin's, filled in or not.
+        let over_template = match present(ours) {
+            Ok(None) => false,
+            Ok(Some(found)) if found.text == TEMPLATE.as_bytes() => true,
+            Ok(Some(found)) => {
+                if !is_configured(&found.text) {
+                    self.report.push(format!("not ready yet: see what is missing in {shown} (wazuh-akamai check)"));
+                }
+                return Ok(());
             }
-            return Ok(());
+            // A link, say: the admin has arranged it otherwise.
+            Err(InstallError::Strange(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for path in self.candidates() {
+            let Ok(Some(found)) = present(&path) else { continue };
+            if path == *ours || !is_configured(&found.text) {
+                continue;
+            }
+            self.report.push(format!("credentials are taken over from {}", path.display()));
+            self.record.imported = Some(digest(&found.text));
+            self.record.imported_over_template = over_template;
+            self.record.imported_folder = ours.parent().is_some_and(|folder| !folder.exists());
+            // root's, but in tests that are not.
+            let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            return self.plan.set(ours, Some(Content { text: found.text, owner, mode: 0o600 }));
         }
-        // A link, say: the admin has arranged it otherwise.
-        Err(InstallError::Strange(_)) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for path in candidates(home, options, ossec_conf) {
-        let Ok(Some(text)) = present(&path) else { continue };
-        if path == options.config || !is_configured(&text) {
-            continue;
-        }
-        report.push(format!("credentials are taken over from {}", path.display()));
-        record.imported = Some(digest(&text));
-        record.imported_over_template = over_template;
-        record.imported_folder = options.config.parent().is_some_and(|folder| !folder.exists());
-        // root's, but in tests that are not.
-        let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        changes.put_anywhere(&options.config, &text, owner, 0o600)?;
-        return Ok(());
+        let how = if over_template { "fill in" } else { "run wazuh-akamai configure, which makes" };
+        self.report.push(format!("not configured yet: {how} {shown}"));
+        Ok(())
     }
-    let how = if over_template { "fill in" } else { "run wazuh-akamai configure, which makes" };
-    report.push(format!("not configured yet: {how} {}", options.config.display()));
-    Ok(())
-}
 
-/// Removes what was imported, unless it has been changed since; whether it is removed.
-pub(super) fn undo(
-    options: &Options,
-    record: &Record,
-    changes: &mut Changes<'_>,
-    report: &mut Vec<String>,
-) -> Result<bool, InstallError> {
-    let Some(imported) = &record.imported else { return Ok(false) };
-    let is_unchanged = present(&options.config).is_ok_and(|found| found.is_some_and(|text| digest(&text) == *imported));
-    if is_unchanged {
-        report.push("the credentials that were taken over are removed; the original's file still has them".into());
-        if record.imported_over_template {
-            let (owner, mode) = owner_and_mode_of(&options.config)?;
-            changes.put_anywhere(&options.config, TEMPLATE.as_bytes(), owner, mode)?;
-        } else {
-            changes.forget(&options.config)?;
-            if let Some(folder) = options.config.parent().filter(|_| record.imported_folder) {
-                changes.forget_folder(folder);
+    /// Removes what was imported, unless it has been changed since.
+    pub(super) fn undo_import(&mut self) -> Result<(), InstallError> {
+        let ours = &self.options.config;
+        let Some(imported) = &self.before.imported else { return Ok(()) };
+        let Some(found) = present(ours).ok().flatten().filter(|found| digest(&found.text) == *imported) else {
+            return Ok(());
+        };
+        self.report.credentials_are_removed = true;
+        self.report.push("the credentials that were taken over are removed; the original's file still has them");
+        if self.before.imported_over_template {
+            return self.plan.set(ours, Some(Content { text: TEMPLATE.into(), ..found }));
+        }
+        if let Some(folder) = ours.parent().filter(|_| self.before.imported_folder) {
+            self.plan.remove_folder(folder);
+        }
+        self.plan.remove(ours)
+    }
+
+    /// Where the original's file may lie: beside the scripts that wodles of our tag run, and in the usual folders.
+    fn candidates(&self) -> Vec<PathBuf> {
+        let text = &self.text[..];
+        let mut found = Vec::new();
+        if let Ok(document) = scan(text) {
+            let roots = document.children(text, None, "ossec_config");
+            let wodles = roots.flat_map(|(root, _)| document.children(text, Some(root), "wodle"));
+            for (wodle, _) in wodles.filter(|(wodle, _)| document.value(text, *wodle, "tag") == Some(TAG.as_bytes())) {
+                let command = String::from_utf8_lossy(document.value(text, wodle, "command").unwrap_or_default());
+                for word in command.split_ascii_whitespace().filter(|word| word.starts_with('/')) {
+                    let path = self.options.root.join(word.trim_start_matches('/'));
+                    found.extend(path.parent().map(|folder| folder.join(NAME)));
+                }
             }
         }
+        let usual = ["wodles/akamai", "wodles", "integrations", "etc"];
+        found.extend(usual.map(|folder| self.home.path(folder).join(NAME)));
+        found
     }
-    Ok(is_unchanged)
 }
 
 fn is_configured(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let config = config::parse(NAME, text, |_| Err("not read here".into()));
     config.sources.iter().any(|source| matches!(source.state, SourceState::Ready(_)))
-}
-
-/// Where the original's file may lie: beside the scripts that wodles of our tag run, and in the usual folders.
-fn candidates(home: &Home, options: &Options, ossec_conf: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    if let Ok(document) = scan(ossec_conf) {
-        for (root, _) in document.children(ossec_conf, None, "ossec_config") {
-            for (wodle, _) in document.children(ossec_conf, Some(root), "wodle") {
-                if document.value(ossec_conf, wodle, "tag") != Some(TAG.as_bytes()) {
-                    continue;
-                }
-                let command = document.value(ossec_conf, wodle, "command").unwrap_or_default();
-                let command = String::from_utf8_lossy(command).into_owned();
-                for word in command.split_ascii_whitespace().filter(|word| word.starts_with('/')) {
-                    let path = options.root.join(word.trim_start_matches('/'));
-                    found.extend(path.parent().map(|folder| folder.join(NAME)));
-                }
-            }
-        }
-    }
-    for folder in ["wodles/akamai", "wodles", "integrations", "etc"] {
-        found.push(home.path(folder).join(NAME));
-    }
-    found.retain(|path| path != Path::new(&options.config));
-    found
 }

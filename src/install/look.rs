@@ -69,7 +69,7 @@ pub(crate) fn check_restart(home: &Home, findings: &mut Findings) {
 }
 
 /// Why there are no rules of ours in this Wazuh home, as `install` found when it ran last.
-pub fn rules_problem(home: &Home) -> Option<String> {
+pub(crate) fn rules_problem(home: &Home) -> Option<String> {
     let record = Record::load(&home.path(RECORD)).ok()?;
     let clashes = record.clashes.join("; ");
     (!clashes.is_empty()).then(|| format!("the rules are not installed, because their ids are taken: {clashes}"))

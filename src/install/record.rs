@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::restart;
+use super::{RULES, restart};
 use crate::files::FileError;
 use crate::wazuh::home::Home;
 
@@ -53,6 +53,11 @@ impl Record {
     /// Whether Wazuh runs without what was changed.
     pub(super) fn is_owed(&self, home: &Home) -> bool {
         self.pending || self.owed_by.as_ref().is_some_and(|life| *life == restart::life(home))
+    }
+
+    /// Whether these are rules of ours that nobody has edited.
+    pub(super) fn has_made(&self, rules: &[u8]) -> bool {
+        rules == RULES.as_bytes() || self.rules.as_ref() == Some(&digest(rules))
     }
 
     pub(super) fn text(&self) -> String {

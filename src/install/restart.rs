@@ -19,20 +19,26 @@ const SYSTEMD: &str = "/run/systemd/system";
 /// The daemons that read what we change; their pid files tell one life of theirs from the next.
 const READERS: [&str; 3] = ["wazuh-modulesd-", "wazuh-analysisd-", "wazuh-agentd-"];
 
-/// Has Wazuh's own programs check its configuration; gives the program that refuses and its words.
-pub(super) fn validate(home: &Home) -> Result<(), (String, String)> {
-    let reader = if home.kind == Kind::Manager { "wazuh-analysisd" } else { "wazuh-agentd" };
-    for name in ["wazuh-modulesd", reader] {
-        test(home, name).map_err(|says| (name.to_owned(), says))?;
-    }
-    Ok(())
+/// Has Wazuh's own programs check its configuration; gives the words of the one that refuses.
+pub(super) fn validate(home: &Home) -> Result<(), String> {
+    test(home, "wazuh-modulesd")?;
+    test(home, if home.kind == Kind::Manager { "wazuh-analysisd" } else { "wazuh-agentd" })
 }
 
 fn test(home: &Home, name: &str) -> Result<(), String> {
     let mut test = Command::new(home.path("bin").join(name));
     test.arg("-t");
-    let ran = program::run(test, PROGRAM_S_MAX).map_err(|error| error.to_string())?;
-    if ran.status.success() { Ok(()) } else { Err(ran.says()) }
+    run_well(name, test, PROGRAM_S_MAX)
+}
+
+/// Runs a program; gives its words where it fails.
+fn run_well(name: &str, command: Command, seconds_max: u64) -> Result<(), String> {
+    let says = match program::run(command, seconds_max) {
+        Ok(ran) if ran.status.success() => return Ok(()),
+        Ok(ran) => ran.says(),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("{name} says: {says}"))
 }
 
 /// Whether any of it runs.
@@ -69,19 +75,14 @@ pub(super) fn restart(home: &Home) -> Result<(), String> {
         test_daemons(home)?;
         let mut command = Command::new("systemctl");
         command.args(["restart", unit]);
-        ("systemctl", command)
+        ("systemctl restart", command)
     } else {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "umask 022; exec \"$0\" restart"]).arg(home.path("bin/wazuh-control"));
-        ("wazuh-control", command)
+        ("wazuh-control restart", command)
     };
     command.process_group(0);
-    let says = match program::run(command, RESTART_S_MAX) {
-        Ok(ran) if ran.status.success() => return Ok(()),
-        Ok(ran) => ran.says(),
-        Err(error) => error.to_string(),
-    };
-    Err(format!("{name} restart says: {says}"))
+    run_well(name, command, RESTART_S_MAX)
 }
 
 /// Whether this unit runs the Wazuh of this home.
@@ -105,7 +106,7 @@ fn test_daemons(home: &Home) -> Result<(), String> {
     let control = fs::read_to_string(home.path("bin/wazuh-control")).map_err(|error| error.to_string())?;
     let names = control.lines().find_map(|line| line.strip_prefix("DAEMONS=\"")?.strip_suffix('"'));
     for name in names.unwrap_or_default().split_ascii_whitespace() {
-        test(home, name).map_err(|says| format!("{name} says: {says}"))?;
+        test(home, name)?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::change::present;
-use super::record::{Record, digest};
-use super::{InstallError, RULES, RULES_FILE};
+use super::record::Record;
+use super::{InstallError, RULES_FILE};
 use crate::files::FileError;
 use crate::wazuh::TAG;
 use crate::wazuh::conf::scan::{Document, scan};
@@ -56,13 +56,10 @@ pub(super) fn plan(home: &Home, record: &Record) -> Result<RulesPlan, InstallErr
     if !clashes.is_empty() {
         return Ok(RulesPlan::Clash(clashes));
     }
-    match present(&ours)? {
-        None => Ok(RulesPlan::Install { replaces }),
+    match present(&ours)?.map(|found| found.text) {
         Some(found) if is_original(&found) => Ok(RulesPlan::Install { replaces: Some(ours) }),
-        Some(found) if found == RULES.as_bytes() || record.rules.as_ref() == Some(&digest(&found)) => {
-            Ok(RulesPlan::Install { replaces })
-        }
-        Some(_) => Ok(RulesPlan::Edited),
+        Some(found) if !record.has_made(&found) => Ok(RulesPlan::Edited),
+        _ => Ok(RulesPlan::Install { replaces }),
     }
 }
 
@@ -150,6 +147,7 @@ fn line_of(text: &[u8], at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::install::RULES;
 
     const ORIGINAL: &str = "<!-- Akamai -->\n<group name=\"akamai,\">\n  <rule id=\"100100\" level=\"3\">\n    <location>command_akamai_siem</location>\n    <description>Akamai - Event fetched.</description>\n  </rule>\n</group>\n";
 
