@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::clock::rfc_3339;
-use crate::event::control::encode_controls;
+use crate::event::encode_controls;
 use crate::state::health::Condition;
 
 /// Characters of an error that an event holds, and that are remembered.

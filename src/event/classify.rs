@@ -4,7 +4,7 @@
 //! Akamai publishes no full list of tags. The tables hold what was seen in its samples, its Terraform provider and public
 //! transforms; what they do not know is `other`, never dropped.
 
-use super::rule_lists::Rule;
+use super::rule_lists::TriggeredRule;
 
 /// What Akamai did about the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl AttackGroup {
 }
 
 /// Category and attack group of one triggered rule, by its id where that says it, else by its tag.
-pub(super) fn classify_rule(rule: Rule<'_>) -> Option<(Category, Option<AttackGroup>)> {
+pub(super) fn classify_rule(rule: TriggeredRule<'_>) -> Option<(Category, Option<AttackGroup>)> {
     if custom_rule_id(rule.id) && !AKAMAI_TAGS.iter().any(|start| starts_with(rule.tag, start)) {
         return Some((Category::Custom, None));
     }
@@ -356,7 +356,7 @@ mod tests {
             ("aifirewallprotection", Ai),
             ("bde", Rate),
         ] {
-            let rule = Rule { id: b"x", tag: protection.as_bytes(), action: b"" };
+            let rule = TriggeredRule { id: b"x", tag: protection.as_bytes(), action: b"" };
             assert_eq!(classify_rule(rule), Some((category, None)), "{protection}");
         }
     }
@@ -389,7 +389,7 @@ mod tests {
             ("x", "y", None),
         ] {
             assert_eq!(
-                classify_rule(Rule { id: id.as_bytes(), tag: tag.as_bytes(), action: b"" }),
+                classify_rule(TriggeredRule { id: id.as_bytes(), tag: tag.as_bytes(), action: b"" }),
                 expected,
                 "{id} {tag}"
             );

@@ -1,12 +1,10 @@
 //! Writes one event line: members, texts and values, counting fields and remembering what had to be cut. Never decides
 //! what an event says; never makes a line that is not JSON.
 
-use super::names::Name;
+use std::ops::Range;
+
 use super::secrets::Secrets;
-use crate::event::blocks::{Special, holds};
-use crate::event::json::Text;
-use crate::event::percent::PercentDecoder;
-use crate::event::text::{Place, TEXT_BYTES_MAX, Written, spell_into, write_lines, write_text};
+use super::text::{Place, TEXT_BYTES_MAX, Written, spelled, write_text};
 
 /// Fields of a line. Wazuh's decoder keeps 256 (`analysisd.decoder_order_size`) and logs an error for each one more; an
 /// array counts as one.
@@ -37,12 +35,10 @@ pub(super) const NAME_NOTED_CHARS_MAX: usize = 64;
 /// The name of a member.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key<'a> {
-    /// A name of ours: it comes once and needs no escape.
+    /// A name of ours or of the table: it comes once and needs no escape.
     Known(&'static str),
-    /// A name of the table; the same holds for it.
-    Field(&'static Name),
     /// A name from the line.
-    Found(Text<'a>),
+    Found(&'a [u8]),
 }
 
 impl Key<'_> {
@@ -50,25 +46,13 @@ impl Key<'_> {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Known(name) => name.as_bytes(),
-            Self::Field(name) => name.text.as_bytes(),
-            Self::Found(name) => name.bytes,
+            Self::Found(name) => name,
         }
     }
 }
 
-/// Memory that is used again from line to line.
-#[derive(Debug, Default)]
-pub(super) struct EmitMemory {
-    path: Vec<u8>,
-    open: Vec<Open>,
-    names: Vec<(usize, usize)>,
-    truncated: Vec<String>,
-    decoder: PercentDecoder,
-}
-
 /// An object or array that is open.
-#[derive(Debug)]
-pub(super) struct Open {
+struct Open {
     /// Length of the path outside it.
     path_length: usize,
     /// Where its names begin.
@@ -81,27 +65,21 @@ pub(super) struct Emit<'a> {
     start: usize,
     pub(super) fields: usize,
     /// Names on the way to the current object, each ended by a dot.
-    path: &'a mut Vec<u8>,
-    pub(super) open: &'a mut Vec<Open>,
+    path: Vec<u8>,
+    open: Vec<Open>,
     /// Where the names found in every open object stand in `out`, to keep the first of duplicates. Known names are no
     /// part of it: the members of an event hold none of them twice.
-    names: &'a mut Vec<(usize, usize)>,
+    names: Vec<Range<usize>>,
     /// Paths of what was cut or left out, in order.
-    truncated: &'a mut Vec<String>,
+    truncated: Vec<String>,
     pub(super) secrets: Secrets<'a>,
-    pub(super) decoder: &'a mut PercentDecoder,
 }
 
 impl<'a> Emit<'a> {
     /// Opens a line's object at the end of `out`.
-    pub(super) fn open_line(out: &'a mut Vec<u8>, secrets: Secrets<'a>, memory: &'a mut EmitMemory) -> Self {
-        let EmitMemory { path, open, names, truncated, decoder } = memory;
-        path.clear();
-        open.clear();
-        names.clear();
-        truncated.clear();
-        let start = out.len();
-        let mut emit = Self { out, start, fields: 0, path, open, names, truncated, secrets, decoder };
+    pub(super) fn open_line(out: &'a mut Vec<u8>, secrets: Secrets<'a>) -> Self {
+        let (path, open, names, truncated) = Default::default();
+        let mut emit = Self { start: out.len(), out, fields: 0, path, open, names, truncated, secrets };
         emit.enter(b"");
         emit.out.push(b'{');
         emit
@@ -123,63 +101,37 @@ impl<'a> Emit<'a> {
     /// Ends the `akamai` object with the names of what was cut, and the line.
     pub(super) fn close_line(mut self) {
         if !self.truncated.is_empty() {
-            let names = std::mem::take(self.truncated);
-            self.list(Key::Known("truncated"), names.iter().map(|name| name.as_str().into()));
+            let names = std::mem::take(&mut self.truncated);
+            self.list(Key::Known("truncated"), names.iter().map(String::as_bytes));
         }
         self.close();
         self.close();
     }
 
     /// Writes a member of ours: text that, where it comes from Akamai, also stands whole elsewhere in the line.
-    #[inline(always)]
-    pub(super) fn own<'t>(&mut self, key: &'static str, text: impl Into<Text<'t>>) {
+    pub(super) fn own(&mut self, key: &'static str, text: impl AsRef<[u8]>) {
         self.own_key(key);
-        self.value_text(key.as_bytes(), text.into());
+        self.value_text(key.as_bytes(), text.as_ref());
     }
 
     /// Writes a member whose value is text. Where something of it is lost, `original` (or else the text itself) follows as
     /// `<key>Raw`.
-    pub(super) fn text(&mut self, key: Key<'_>, text: Text<'_>, original: Option<&[u8]>) {
+    pub(super) fn text(&mut self, key: Key<'_>, text: &[u8], original: Option<&[u8]>) {
         if self.key(key) && self.value_text(key.bytes(), text).lossy {
-            self.raw(key.bytes(), original.unwrap_or(text.bytes));
-        }
-    }
-
-    /// Writes the lines of `text` as a list of texts. Where something of it is lost, the original that `original_into` makes
-    /// follows as `<key>Raw`.
-    pub(super) fn lines(&mut self, key: Key<'_>, text: Text<'_>, original_into: impl FnOnce(&mut Vec<u8>)) {
-        if !self.key(key) {
-            return;
-        }
-        self.fields += 1;
-        let written = write_lines(self.out, text, ITEMS_MAX, self.start + OUTPUT_BYTES_MAX);
-        if written.cut {
-            self.note_cut(key.bytes());
-        }
-        if written.lossy {
-            let mut original = Vec::new();
-            original_into(&mut original);
-            self.raw(key.bytes(), &original);
+            self.raw(key.bytes(), original.unwrap_or(text));
         }
     }
 
     /// Writes `<key>Raw`, spelled so that nothing is lost.
     pub(super) fn raw(&mut self, key: &[u8], original: &[u8]) {
         let key = [key, b"Raw"].concat();
-        if self.key(Key::Found(key.as_slice().into())) {
-            let original = &original[..original.len().min(TEXT_BYTES_MAX + 1)];
-            if !holds::<Special>(original) {
-                self.value_text(&key, original.into());
-                return;
-            }
-            let mut spelled = Vec::new();
-            spell_into(original, &mut spelled);
-            self.value_text(&key, spelled.as_slice().into());
+        if self.key(Key::Found(&key)) {
+            self.value_text(&key, &spelled(&original[..original.len().min(TEXT_BYTES_MAX + 1)]));
         }
     }
 
     /// Writes a list of texts as a member.
-    pub(super) fn list<'t>(&mut self, key: Key<'_>, items: impl Iterator<Item = Text<'t>>) -> Written {
+    pub(super) fn list<'t>(&mut self, key: Key<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
         let mut all = Written::default();
         if !self.key(key) {
             return all;
@@ -205,19 +157,6 @@ impl<'a> Emit<'a> {
         all
     }
 
-    /// Writes `count` members that stand in the line as they are to be written, separated by commas; writes nothing and
-    /// returns false where there might not be room for all of them.
-    pub(super) fn run(&mut self, members: &[u8], count: usize) -> bool {
-        let fits = self.fields + count + FIELDS_RESERVED <= FIELDS_MAX
-            && self.out.len() - self.start + members.len() <= OUTPUT_BYTES_MAX;
-        if fits {
-            self.comma();
-            self.out.extend_from_slice(members);
-            self.fields += count;
-        }
-        fits
-    }
-
     /// Whether a member of Akamai's may still be written; if not, its name is noted.
     pub(super) fn has_room(&mut self, key: &[u8]) -> bool {
         let room = self.fields + FIELDS_RESERVED < FIELDS_MAX && !self.is_full();
@@ -230,7 +169,7 @@ impl<'a> Emit<'a> {
     /// Remembers that a member of the current object was cut or left out.
     pub(super) fn note_cut(&mut self, key: &[u8]) {
         if self.truncated.len() < NAMES_NOTED_MAX {
-            let name = format!("{}{}", String::from_utf8_lossy(self.path), String::from_utf8_lossy(key));
+            let name = format!("{}{}", String::from_utf8_lossy(&self.path), String::from_utf8_lossy(key));
             let name: String = name.chars().take(NAME_NOTED_CHARS_MAX).collect();
             if !self.truncated.contains(&name) {
                 self.truncated.push(name);
@@ -239,24 +178,11 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a name of ours, of which we know that it comes once.
-    #[inline(always)]
     fn own_key(&mut self, key: &'static str) {
         self.comma();
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
-    }
-
-    /// Writes a name of the table.
-    #[inline(always)]
-    fn field_key(&mut self, name: &'static Name) {
-        let comma = usize::from(self.out.last() != Some(&b'{'));
-        let skipped = 1 - comma;
-        let (end, padded) = (self.out.len() + name.length - skipped, &name.spelled[skipped..]);
-        if let Some(padded) = padded.first_chunk::<{ Name::SPELLED_BYTES_MAX }>() {
-            self.out.extend_from_slice(padded);
-            self.out.truncate(end);
-        }
     }
 
     /// Writes a name with its comma and colon, unless the object has it already (in any case).
@@ -266,47 +192,41 @@ impl<'a> Emit<'a> {
                 self.own_key(name);
                 return true;
             }
-            Key::Field(name) => {
-                self.field_key(name);
-                return true;
-            }
-            Key::Found(key) => key,
+            Key::Found(key) => &key[..key.len().min(KEY_BYTES_MAX)],
         };
         let before = self.out.len();
         self.comma();
         let start = self.out.len();
-        let key = if key.bytes.len() > KEY_BYTES_MAX { key.bytes[..KEY_BYTES_MAX].into() } else { key };
         write_text(self.out, key, Place::Item);
-        let (written, length) = (&self.out[start..], self.out.len() - start);
-        let same =
-            |&(from, to): &(usize, usize)| to - from == length && self.out[from..to].eq_ignore_ascii_case(written);
-        if self.names[self.first_name()..].iter().any(same) {
+        let first_name = self.open.last().map_or(0, |open| open.first_name);
+        let written = &self.out[start..];
+        if self.names[first_name..].iter().any(|name| self.out[name.clone()].eq_ignore_ascii_case(written)) {
             self.out.truncate(before);
             return false;
         }
-        self.names.push((start, start + length));
+        self.names.push(start..self.out.len());
         self.out.push(b':');
         true
     }
 
-    #[inline(always)]
     fn comma(&mut self) {
         if self.out.last() != Some(&b'{') {
             self.out.push(b',');
         }
     }
 
-    fn first_name(&self) -> usize {
-        self.open.last().map_or(0, |open| open.first_name)
-    }
-
-    fn value_text(&mut self, key: &[u8], text: Text<'_>) -> Written {
+    fn value_text(&mut self, key: &[u8], text: &[u8]) -> Written {
         self.fields += 1;
         let written = write_text(self.out, text, Place::Member);
         if written.cut {
             self.note_cut(key);
         }
         written
+    }
+
+    /// Objects and arrays that are open, the line itself included.
+    pub(super) fn depth(&self) -> usize {
+        self.open.len()
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -3,10 +3,7 @@
 //! Sources: Akamai's techdocs page "configuration-rule" (rule lists), the OpenAPI description of the SIEM API of 2025 and
 //! its sample events (the rest). Names are matched in any case, so that a field cannot come twice in two spellings.
 
-use super::names::{Name, Slots};
-
-/// How a member's value is encoded. `objects::write_field` decodes it; `members::needs_no_change` knows what is the same
-/// decoded.
+/// How a member's value is encoded. `objects::write_field` decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// Plain text.
@@ -63,7 +60,7 @@ pub(super) const OBJECTS: usize = 8;
 struct ObjectFields {
     name: &'static str,
     object: Object,
-    fields: &'static [(Name, Encoding)],
+    fields: &'static [(&'static str, Encoding)],
     /// What members are that the table does not name.
     others: Encoding,
 }
@@ -75,23 +72,23 @@ static TABLE: [ObjectFields; OBJECTS] = [
         name: "attackData",
         object: Object::AttackData,
         fields: &[
-            (Name::new("configId"), Plain),
-            (Name::new("policyId"), Plain),
-            (Name::new("clientIP"), Plain),
-            (Name::new("rules"), Encoding::RuleList(RuleList::Rules)),
-            (Name::new("ruleVersions"), Encoding::RuleList(RuleList::Versions)),
-            (Name::new("ruleMessages"), Encoding::RuleList(RuleList::Messages)),
-            (Name::new("ruleTags"), Encoding::RuleList(RuleList::Tags)),
-            (Name::new("ruleData"), Encoding::RuleList(RuleList::Data)),
-            (Name::new("ruleSelectors"), Encoding::RuleList(RuleList::Selectors)),
-            (Name::new("ruleActions"), Encoding::RuleList(RuleList::Actions)),
-            (Name::new("appliedAction"), Plain),
-            (Name::new("apiId"), Plain),
-            (Name::new("apiKey"), Plain),
+            ("configId", Plain),
+            ("policyId", Plain),
+            ("clientIP", Plain),
+            ("rules", Encoding::RuleList(RuleList::Rules)),
+            ("ruleVersions", Encoding::RuleList(RuleList::Versions)),
+            ("ruleMessages", Encoding::RuleList(RuleList::Messages)),
+            ("ruleTags", Encoding::RuleList(RuleList::Tags)),
+            ("ruleData", Encoding::RuleList(RuleList::Data)),
+            ("ruleSelectors", Encoding::RuleList(RuleList::Selectors)),
+            ("ruleActions", Encoding::RuleList(RuleList::Actions)),
+            ("appliedAction", Plain),
+            ("apiId", Plain),
+            ("apiKey", Plain),
             // Its `;` separate no list.
-            (Name::new("clientReputation"), Plain),
-            (Name::new("slowPostAction"), Plain),
-            (Name::new("slowPostRate"), Plain),
+            ("clientReputation", Plain),
+            ("slowPostAction", Plain),
+            ("slowPostRate", Plain),
         ],
         others: Unknown,
     },
@@ -99,103 +96,74 @@ static TABLE: [ObjectFields; OBJECTS] = [
         name: "httpMessage",
         object: Object::HttpMessage,
         fields: &[
-            (Name::new("requestId"), Percent),
-            (Name::new("start"), Percent),
-            (Name::new("protocol"), Percent),
-            (Name::new("method"), Percent),
-            (Name::new("host"), Percent),
-            (Name::new("port"), Percent),
-            (Name::new("path"), PercentAsSent),
-            (Name::new("query"), PercentAsSent),
-            (Name::new("requestHeaders"), Headers),
-            (Name::new("responseHeaders"), Headers),
-            (Name::new("status"), Percent),
-            (Name::new("bytes"), Percent),
-            (Name::new("tls"), Percent),
+            ("requestId", Percent),
+            ("start", Percent),
+            ("protocol", Percent),
+            ("method", Percent),
+            ("host", Percent),
+            ("port", Percent),
+            ("path", PercentAsSent),
+            ("query", PercentAsSent),
+            ("requestHeaders", Headers),
+            ("responseHeaders", Headers),
+            ("status", Percent),
+            ("bytes", Percent),
+            ("tls", Percent),
         ],
         others: UnknownPercent,
     },
     ObjectFields {
         name: "geo",
         object: Object::Geo,
-        fields: &[
-            (Name::new("continent"), Plain),
-            (Name::new("country"), Plain),
-            (Name::new("regionCode"), Plain),
-            (Name::new("city"), Plain),
-            (Name::new("asn"), Plain),
-        ],
+        fields: &[("continent", Plain), ("country", Plain), ("regionCode", Plain), ("city", Plain), ("asn", Plain)],
         others: Unknown,
     },
     ObjectFields {
         name: "botData",
         object: Object::BotData,
-        fields: &[(Name::new("botScore"), Plain), (Name::new("responseSegment"), Plain)],
+        fields: &[("botScore", Plain), ("responseSegment", Plain)],
         others: Unknown,
     },
     ObjectFields {
         name: "clientData",
         object: Object::ClientData,
-        fields: &[
-            (Name::new("telemetryType"), Plain),
-            (Name::new("appBundleId"), Plain),
-            (Name::new("appVersion"), Plain),
-            (Name::new("sdkVersion"), Plain),
-        ],
+        fields: &[("telemetryType", Plain), ("appBundleId", Plain), ("appVersion", Plain), ("sdkVersion", Plain)],
         others: Unknown,
     },
     ObjectFields {
         name: "userRiskData",
         object: Object::UserRiskData,
         fields: &[
-            (Name::new("status"), Plain),
-            (Name::new("score"), Plain),
-            (Name::new("risk"), Plain),
-            (Name::new("trust"), Plain),
-            (Name::new("general"), Plain),
-            (Name::new("allow"), Plain),
-            (Name::new("uuid"), Plain),
-            (Name::new("originUserId"), Plain),
-            (Name::new("username"), Plain),
-            (Name::new("emailDomain"), Plain),
+            ("status", Plain),
+            ("score", Plain),
+            ("risk", Plain),
+            ("trust", Plain),
+            ("general", Plain),
+            ("allow", Plain),
+            ("uuid", Plain),
+            ("originUserId", Plain),
+            ("username", Plain),
+            ("emailDomain", Plain),
         ],
         others: Unknown,
     },
     ObjectFields {
         name: "identity",
         object: Object::Identity,
-        fields: &[
-            (Name::new("ja4"), Plain),
-            (Name::new("tlsFingerprintV2"), Plain),
-            (Name::new("tlsFingerprintV3"), Plain),
-        ],
+        fields: &[("ja4", Plain), ("tlsFingerprintV2", Plain), ("tlsFingerprintV3", Plain)],
         others: Unknown,
     },
     ObjectFields { name: "custom", object: Object::Custom, fields: &[], others: UnknownBase64 },
 ];
-
-/// Where the fields of each object are found.
-static SLOTS: [Slots; OBJECTS] = {
-    let mut slots = [const { Slots::of::<Encoding>(&[]) }; OBJECTS];
-    let mut object = 0;
-    while object < OBJECTS {
-        slots[object] = Slots::of(TABLE[object].fields);
-        object += 1;
-    }
-    slots
-};
 
 /// A field of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KnownField {
     /// The object it is a member of.
     pub(super) object: Object,
-    /// Its place among the fields of that object, below [`FIELDS_MAX`].
+    /// Its place among the fields of that object.
     pub(super) index: usize,
 }
-
-/// Most fields that an object of the table has.
-pub(super) const FIELDS_MAX: usize = 32;
 
 impl KnownField {
     pub(super) const API_ID: Self = Self::of(Object::AttackData, "apiId");
@@ -218,7 +186,7 @@ impl KnownField {
     const fn of(object: Object, name: &str) -> Self {
         let fields = TABLE[object as usize].fields;
         let mut index = 0;
-        while !same(fields[index].0.text.as_bytes(), name.as_bytes()) {
+        while !same(fields[index].0.as_bytes(), name.as_bytes()) {
             index += 1;
         }
         Self { object, index }
@@ -244,44 +212,14 @@ impl Object {
         TABLE[self as usize].name
     }
 
-    /// What a member of this name is.
-    #[inline(always)]
-    pub(super) fn field(self, name: &[u8]) -> Found {
-        let fields = TABLE[self as usize].fields;
-        match SLOTS[self as usize].find(fields, name) {
-            Some(place) => Found::known(fields, place, true),
-            None => self.misspelled_field(name),
-        }
-    }
-
-    /// The same for a name that the table has in other letters or not at all.
-    #[cold]
-    fn misspelled_field(self, name: &[u8]) -> Found {
+    /// What a member of this name is, in any case: where it stands in the table and how Akamai spells it,
+    /// where the table has it; and how its value is encoded.
+    pub(super) fn field(self, name: &[u8]) -> (Option<(usize, &'static str)>, Encoding) {
         let ObjectFields { fields, others, .. } = TABLE[self as usize];
-        let same = |(known, _): &(Name, Encoding)| name.eq_ignore_ascii_case(known.text.as_bytes());
-        match fields.iter().position(same) {
-            Some(place) => Found::known(fields, place, false),
-            None => Found { field: None, encoding: others, exact: false },
+        match fields.iter().position(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())) {
+            Some(index) => (Some((index, fields[index].0)), fields[index].1),
+            None => (None, others),
         }
-    }
-}
-
-/// What a member is by its name.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    /// Where the table has the field: its place there (below [`FIELDS_MAX`]) and its name as Akamai spells it.
-    pub(super) field: Option<(usize, &'static Name)>,
-    /// How its value is encoded.
-    pub(super) encoding: Encoding,
-    /// The member's name is spelled as in the table.
-    pub(super) exact: bool,
-}
-
-impl Found {
-    #[inline(always)]
-    fn known(fields: &'static [(Name, Encoding)], place: usize, exact: bool) -> Self {
-        let (name, encoding) = &fields[place];
-        Self { field: Some((place, name)), encoding: *encoding, exact }
     }
 }
 
@@ -290,85 +228,22 @@ impl Found {
 pub(super) fn reserved_at_top_level(name: &[u8]) -> bool {
     // Wazuh splits a name at its dots, so that `akamai.verdict` would be our verdict.
     let first = name.split(|&byte| byte == b'.').next().unwrap_or_default();
-    Object::named(first).is_some() || RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved.as_bytes()))
+    let mut reserved = RESERVED.iter().flat_map(|names| names.split(' '));
+    Object::named(first).is_some() || reserved.any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-const RESERVED: &[&str] = &[
+const RESERVED: [&str; 4] = [
     // Our own.
-    "type",
-    "format",
-    "version",
-    "timestamp",
-    "srcip",
-    "action",
-    "status",
-    "protocol",
-    "url",
-    "id",
-    "srcuser",
-    "dstuser",
-    "akamai",
+    "type format version timestamp srcip action status protocol url id srcuser dstuser akamai",
     // Static fields of Wazuh's decoder (4.14.9).
-    "dstip",
-    "srcport",
-    "dstport",
-    "data",
-    "extra_data",
-    "systemname",
-    "system_name",
-    "user",
+    "dstip srcport dstport data extra_data systemname system_name user",
     // Names by which stock rules of 4.14.9 recognise other products.
-    "integration",
-    "event_type",
-    "subtype",
-    "activity_id",
-    "category_uid",
-    "WAFAction",
-    "vulnerability",
-    "vuls",
-    "threat",
-    "scan_id",
-    "cis",
-    "azure_tag",
-    "@source",
-    "bro_engine",
-    "mysql_audit_log",
-    "method",
-    "path",
-    "params",
-    "correlation_id",
-    "message",
-    "severity",
-    "query_string",
-    "complexity",
-    "depth",
-    "duration",
-    "win",
+    "integration event_type subtype activity_id category_uid WAFAction vulnerability vuls threat scan_id cis \
+     azure_tag @source bro_engine mysql_audit_log method path params correlation_id message severity \
+     query_string complexity depth duration win",
     // Names that Wazuh's index template maps to one fixed type: a value of another type loses the alert.
-    "file",
-    "command",
-    "title",
-    "uid",
-    "audit",
-    "azureSignInStatus",
-    "oscap",
-    "office365",
-    "github",
-    "ms-graph",
-    "netinfo",
-    "os",
-    "port",
-    "hardware",
-    "program",
-    "process",
-    "sca",
-    "virustotal",
-    "aws",
-    "docker",
-    "gcp",
-    "osquery",
-    "parameters",
-    "YARA",
+    "file command title uid audit azureSignInStatus oscap office365 github ms-graph netinfo os port hardware \
+     program process sca virustotal aws docker gcp osquery parameters YARA",
 ];
 
 #[cfg(test)]
@@ -379,7 +254,7 @@ mod tests {
     fn the_table_stands_in_the_order_of_the_enum() {
         for (index, entry) in TABLE.iter().enumerate() {
             assert_eq!(entry.object as usize, index, "{}", entry.name);
-            assert!(entry.fields.len() <= FIELDS_MAX, "{}", entry.name);
+            assert!(entry.fields.len() <= 32, "`members` has one bit for each: {}", entry.name);
         }
     }
 
@@ -387,13 +262,11 @@ mod tests {
     fn every_name_of_the_table_is_found() {
         for entry in &TABLE {
             for (place, (name, encoding)) in entry.fields.iter().enumerate() {
-                for (spelled, exact) in [(name.text.to_owned(), true), (name.text.to_ascii_uppercase(), false)] {
+                for spelled in [(*name).to_owned(), name.to_ascii_uppercase()] {
                     let found = entry.object.field(spelled.as_bytes());
-                    assert_eq!(found.field.map(|(place, name)| (place, name.text)), Some((place, name.text)));
-                    assert_eq!((found.encoding, found.exact), (*encoding, exact), "{spelled}");
+                    assert_eq!(found, (Some((place, *name)), *encoding), "{spelled}");
                 }
-                let other = entry.object.field(format!("{}x", name.text).as_bytes());
-                assert!(other.field.is_none() && other.encoding == entry.others && !other.exact);
+                assert_eq!(entry.object.field(format!("{name}x").as_bytes()), (None, entry.others));
             }
         }
     }
@@ -401,13 +274,10 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case() {
         assert_eq!(Object::named(b"ATTACKdata"), Some(Object::AttackData));
-        for (spelled, exact) in [("requestheaders", false), ("requestHeaders", true)] {
-            let Found { field, encoding, exact: as_spelled } = Object::HttpMessage.field(spelled.as_bytes());
-            assert_eq!(field.map(|(place, name)| (place, name.text)), Some((8, "requestHeaders")));
-            assert_eq!((encoding, as_spelled), (Headers, exact));
+        for spelled in ["requestheaders", "requestHeaders"] {
+            assert_eq!(Object::HttpMessage.field(spelled.as_bytes()), (Some((8, "requestHeaders")), Headers));
         }
-        let Found { field, encoding, exact } = Object::HttpMessage.field(b"ja4");
-        assert!(field.is_none() && encoding == UnknownPercent && !exact);
+        assert_eq!(Object::HttpMessage.field(b"ja4"), (None, UnknownPercent));
     }
 
     #[test]

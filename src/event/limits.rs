@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use serde_json::{Map, Value};
 
 use super::emit::{NAME_NOTED_CHARS_MAX, NAMES_NOTED_MAX};
-use crate::event::text::{Place, write_text};
+use super::text::{Place, write_text};
 
 /// Bytes that every text keeps while there are others to cut.
 const TEXT_BYTES_KEPT: usize = 48;
@@ -97,7 +97,7 @@ fn render(event: &Map<String, Value>, names: &[String], names_bytes_max: usize) 
             if index > 0 {
                 out.push(b',');
             }
-            write_text(&mut out, name.as_str().into(), Place::Item);
+            write_text(&mut out, name.as_bytes(), Place::Item);
         }
         out.extend_from_slice(b"]}}");
     }
@@ -108,7 +108,7 @@ fn render(event: &Map<String, Value>, names: &[String], names_bytes_max: usize) 
 fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) {
     match value {
         Value::String(text) => {
-            write_text(out, text.as_str().into(), place);
+            write_text(out, text.as_bytes(), place);
         }
         Value::Array(items) => {
             out.push(b'[');
@@ -131,7 +131,7 @@ fn write_object(members: &Map<String, Value>, out: &mut Vec<u8>) {
         if index > 0 {
             out.push(b',');
         }
-        write_text(out, key.as_str().into(), Place::Item);
+        write_text(out, key.as_bytes(), Place::Item);
         out.push(b':');
         write_value(value, Place::Member, out);
     }

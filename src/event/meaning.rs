@@ -6,8 +6,7 @@ use super::emit::{Emit, Key};
 use super::fields::{KnownField, Object, RuleList};
 use super::members::Members;
 use super::rule_lists::RuleLists;
-use super::top_level::action_into;
-use crate::event::json::Text;
+use super::top_level::action;
 
 /// The meaning of an event.
 pub(super) struct Meaning {
@@ -15,16 +14,16 @@ pub(super) struct Meaning {
     pub(super) category: Category,
     pub(super) group: Option<AttackGroup>,
     groups: Vec<AttackGroup>,
+    /// In lower case.
+    pub(super) action: Vec<u8>,
 }
 
 impl Meaning {
-    /// Reads it from the event's rules; leaves the event's action, in lower case, in `action`.
-    pub(super) fn of(members: &Members<'_>, lists: &RuleLists, action: &mut Vec<u8>) -> Self {
-        let [mut applied, mut slow_post] = [const { Vec::new() }; 2];
-        let applied = members.source_text(KnownField::APPLIED_ACTION, &mut applied).bytes;
-        let slow_post = members.source_text(KnownField::SLOW_POST_ACTION, &mut slow_post).bytes;
-        action.clear();
-        action_into(applied, || lists.items(RuleList::Actions), slow_post, action);
+    /// Reads it from the event's rules.
+    pub(super) fn of(members: &Members<'_>, lists: &RuleLists) -> Self {
+        let applied = members.source_text(KnownField::APPLIED_ACTION);
+        let slow_post = members.source_text(KnownField::SLOW_POST_ACTION);
+        let action = action(&applied, || lists.items(RuleList::Actions), &slow_post);
 
         let mut category = (!slow_post.is_empty()).then_some(Category::SlowPost);
         let mut groups = Vec::new();
@@ -36,25 +35,26 @@ impl Meaning {
             if !groups.contains(&group) {
                 groups.push(group);
             }
-            if acting_group.is_none() && rule.action.trim_ascii().eq_ignore_ascii_case(action) {
+            if acting_group.is_none() && rule.action.trim_ascii().eq_ignore_ascii_case(&action) {
                 acting_group = Some(group);
             }
         }
         Self {
-            verdict: Verdict::of(action),
+            verdict: Verdict::of(&action),
             category: category.unwrap_or_else(|| by_objects(members)),
             group: acting_group.or_else(|| groups.first().copied()),
             groups,
+            action,
         }
     }
 
     /// Writes it into the `akamai` object.
     pub(super) fn write(&self, emit: &mut Emit<'_>) {
-        emit.own("verdict", Text::plain(self.verdict.word()));
-        emit.own("category", Text::plain(self.category.word()));
+        emit.own("verdict", self.verdict.word());
+        emit.own("category", self.category.word());
         if let Some(group) = self.group {
-            emit.own("attack_group", Text::plain(group.word()));
-            emit.list(Key::Known("attack_groups"), self.groups.iter().map(|group| Text::plain(group.word())));
+            emit.own("attack_group", group.word());
+            emit.list(Key::Known("attack_groups"), self.groups.iter().map(|group| group.word().as_bytes()));
         }
     }
 }
@@ -63,7 +63,7 @@ impl Meaning {
 fn by_objects(members: &Members<'_>) -> Category {
     if members.has(Object::UserRiskData) {
         Category::Ato
-    } else if !members.source_text(KnownField::API_ID, &mut Vec::new()).bytes.is_empty() {
+    } else if !members.source_text(KnownField::API_ID).is_empty() {
         Category::Api
     } else if members.has(Object::BotData) {
         Category::Bot

@@ -2,58 +2,54 @@
 //!
 //! The order of work, and where it stands:
 //!
-//! 1. `json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`). `line_hash` makes
-//!    the line's id meanwhile, or while the objects are written.
-//! 2. `members` finds each field by its name (`names`); the table in `fields` says how it is encoded.
-//! 3. `rule_lists` decodes the triggered rules (`quads`), `meaning` and `classify` say what they mean.
-//!    `burst` counts them, where that is wanted.
+//! 1. `json` scans the line; what is no JSON object becomes an event that carries it (`unparsed`).
+//! 2. `members` finds each field by its name; the table in `fields` says how it is encoded.
+//! 3. `rule_lists` decodes the triggered rules, `meaning` and `classify` say what they mean. `burst` counts them, where that
+//!    is wanted.
 //! 4. `top_level` makes the fields that Wazuh looks for (srcip, url, action …).
-//! 5. `objects` writes Akamai's own objects: what `members` found to need no change is copied, the rest is decoded by
-//!    `write_field` (`percent`; `headers` finds the secrets) and written by `emit`.
+//! 5. `objects` decodes Akamai's own objects (`percent`; `headers` finds the secrets); `pass` passes on what the table does not
+//!    know; `emit` writes, `text` each string of it.
 //! 6. The `akamai` object ends the line; `limits` cuts the rare line that is too long for Wazuh.
+//!
+//! What serves speed alone stands in `search`.
 
-mod blocks;
 mod burst;
 mod classify;
-pub(crate) mod control;
 mod emit;
 mod fields;
-mod header_lines;
 mod headers;
 mod json;
 mod limits;
-mod line_hash;
 mod meaning;
 mod members;
-mod names;
 mod objects;
 mod pass;
 mod percent;
-mod quads;
 mod rule_lists;
+mod search;
 mod secrets;
 mod text;
 mod top_level;
-mod unescape;
 mod unparsed;
 
 pub use self::burst::Bursts;
-pub use self::line_hash::EventId;
+pub(crate) use self::text::encode_controls;
 
 use std::net::IpAddr;
 
+use sha2::{Digest, Sha256};
+
 use self::burst::Counted;
 use self::classify::Category;
-use self::emit::{Emit, EmitMemory, Key};
+use self::emit::{Emit, Key};
 use self::fields::{Encoding, KnownField};
-use self::json::{JsonError, Kind, Member, Tape, Text};
-use self::line_hash::LineHash;
+use self::json::{JsonError, Member, Tape};
 use self::meaning::Meaning;
-use self::members::{Members, Resolved, TextMemory, TopLevel, is_plain};
-use self::objects::{ObjectMemory, ObjectWriter};
+use self::members::{Members, TopLevel};
+use self::objects::ObjectWriter;
 use self::rule_lists::RuleLists;
 use self::secrets::Secrets;
-use self::top_level::{Calendar, UrlParts};
+use self::top_level::UrlParts;
 
 /// Shortest limit of a line that still holds what rules need, in bytes.
 pub const EVENT_LINE_BYTES_MIN: usize = 1_024;
@@ -73,49 +69,39 @@ pub struct EventSettings {
     pub redact_headers: Vec<String>,
 }
 
-/// Turns lines into events. Holds memory that is used again from line to line and, where bursts are counted, the counters;
-/// but for those the same line always gives the same event.
+/// What tells one line from another: the first 128 bits of SHA-256 over Akamai's line.
+pub type EventId = [u8; 16];
+
+/// The id of a line, as its event carries it.
+pub fn event_id(line: &[u8]) -> EventId {
+    let mut id = EventId::default();
+    id.copy_from_slice(&Sha256::digest(line)[..size_of::<EventId>()]);
+    id
+}
+
+/// Turns lines into events. But for the counters, where bursts are counted, the same line always gives the same event.
 #[derive(Debug)]
 pub struct EventDecoder {
     settings: EventSettings,
-    tape: Tape,
-    resolved: Resolved,
-    lists: RuleLists,
     /// Where bursts are counted.
     pub bursts: Option<Bursts>,
-    memory: Memory,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    emit: EmitMemory,
-    objects: ObjectMemory,
-    text: TextMemory,
-    client: TextMemory,
-    action: Vec<u8>,
-    calendar: Calendar,
-    url: Vec<u8>,
-    user_agent: Vec<u8>,
-}
+/// What every event line is, for rules and dashboards.
+const TYPE: &str = "akamai_siem";
 
 impl EventDecoder {
     /// A decoder for the events of one source.
     pub fn new(settings: EventSettings) -> Self {
-        Self {
-            settings,
-            tape: Tape::default(),
-            resolved: Resolved::default(),
-            lists: RuleLists::default(),
-            bursts: None,
-            memory: Memory::default(),
-        }
+        Self { settings, bursts: None }
     }
 
     /// Appends the event of `line` (without its line end) to `out`: exactly one JSON object and a line end, within the
     /// limits, whatever the bytes. Returns the line's id.
     pub fn decode_into(&mut self, line: &[u8], out: &mut Vec<u8>) -> EventId {
-        let scanned = self.tape.scan(line, ());
-        self.decode(line, scanned, LineHash::of(line), out)
+        let id = event_id(line);
+        self.decode(line, &id, out);
+        id
     }
 
     /// The same, unless `is_known` says of the line's id that the event has come before: then nothing is written and
@@ -126,25 +112,19 @@ impl EventDecoder {
         is_known: impl FnOnce(&EventId) -> bool,
         out: &mut Vec<u8>,
     ) -> Option<EventId> {
-        let mut hash = LineHash::of(line);
-        let scanned = self.tape.scan(line, &mut hash);
-        if is_known(&hash.id()) {
+        let id = event_id(line);
+        if is_known(&id) {
             return None;
         }
-        Some(self.decode(line, scanned, hash, out))
+        self.decode(line, &id, out);
+        Some(id)
     }
 
-    fn decode(
-        &mut self,
-        line: &[u8],
-        scanned: Result<(), JsonError>,
-        mut hash: LineHash<'_>,
-        out: &mut Vec<u8>,
-    ) -> EventId {
+    fn decode(&mut self, line: &[u8], id: &EventId, out: &mut Vec<u8>) {
         let start = out.len();
-        match scanned {
-            Ok(()) => self.write_event(line, &mut hash, out),
-            Err(error) => self.write_unparsed(line, &hash.digits(), &error, out),
+        match Tape::scan(line) {
+            Ok(tape) => self.write_event(&tape, id, out),
+            Err(error) => self.write_unparsed(line, id, &error, out),
         }
         if out.len() - start > self.settings.line_bytes_max {
             let fitted = limits::fit(&out[start..], self.settings.line_bytes_max);
@@ -152,23 +132,20 @@ impl EventDecoder {
             out.extend_from_slice(&fitted);
         }
         out.push(b'\n');
-        hash.id()
     }
 
-    fn write_event(&mut self, line: &[u8], hash: &mut LineHash<'_>, out: &mut Vec<u8>) {
-        let Self { settings, tape, resolved, lists, bursts, memory } = self;
-        let Memory { emit, objects, text, client, action, calendar, url, user_agent } = memory;
-        let members = Members::resolve(line, tape, resolved);
-        members.read_rule_lists(lists, &mut text.unescaped, hash);
-        let meaning = Meaning::of(&members, lists, action);
-        user_agent.clear();
+    fn write_event(&mut self, tape: &Tape<'_>, id: &EventId, out: &mut Vec<u8>) {
+        let Self { settings, bursts } = self;
+        let members = &Members::resolve(tape);
+        let lists = &RuleLists::read(members);
+        let meaning = Meaning::of(members, lists);
+        let time_ms = top_level::unix_milliseconds(&members.text(KnownField::START));
+        let client_ip = members.text(KnownField::CLIENT_IP);
+        let address = top_level::source_ip(&client_ip);
 
-        let secrets = Secrets { headers: &settings.redact_headers };
-        let mut emit = Emit::open_line(out, secrets, emit);
-        let time_ms = top_level::unix_milliseconds(members.text(KnownField::START, text).bytes);
-        let address = top_level::source_ip(members.text(KnownField::CLIENT_IP, client).bytes);
-        write_top_level(&mut emit, &members, action, time_ms, address.map(|(_, text)| text), (calendar, url), text);
-        let mut writer = ObjectWriter { members, lists, settings, memory: objects, user_agent, hash: &mut *hash };
+        let mut emit = Emit::open_line(out, Secrets { headers: &settings.redact_headers });
+        write_top_level(&mut emit, members, &meaning.action, time_ms, address.map(|(_, text)| text));
+        let mut writer = ObjectWriter { members, lists, settings, user_agent: Vec::new() };
         let mut extra = Vec::new();
         for (what, member) in members.top() {
             match what {
@@ -177,35 +154,29 @@ impl EventDecoder {
                         writer.write(&mut emit, object, member);
                     }
                 }
-                TopLevel::Format(name) if stands_at_the_top(&members, name, member) => {}
+                TopLevel::Format(name) if stands_at_the_top(name, member) => {}
                 TopLevel::Format(_) | TopLevel::Reserved => extra.push(member),
-                TopLevel::Unknown => {
-                    let key = Key::Found(members.line.text(member.key, &mut text.unescaped));
-                    emit.pass(members.line, key, member.value, Encoding::Unknown);
-                }
+                TopLevel::Unknown => emit.pass(Key::Found(&member.key.text()), member.value, Encoding::Unknown),
             }
         }
 
-        emit.open("akamai");
-        emit.own("source", settings.source.as_str());
-        emit.own("event_id", Text::plain(&hash.digits()));
+        begin_akamai(&mut emit, settings, id);
         meaning.write(&mut emit);
-        let host = members.text(KnownField::HOST, text).bytes.to_ascii_lowercase();
+        let host = members.text(KnownField::HOST).to_ascii_lowercase();
         // One without a time cannot be counted.
         if let (Some(bursts), Some(time_ms)) = (bursts, time_ms) {
             count_burst(bursts, &meaning, time_ms, address.map(|(address, _)| address), &host, &mut emit);
         }
         if !host.is_empty() {
-            emit.own("host", host.as_slice());
+            emit.own("host", &host);
         }
-        if !user_agent.is_empty() {
-            emit.own("user_agent", user_agent.as_slice());
+        if !writer.user_agent.is_empty() {
+            emit.own("user_agent", &writer.user_agent);
         }
         if !extra.is_empty() {
             emit.open("extra");
             for member in extra {
-                let key = Key::Found(members.line.text(member.key, &mut text.unescaped));
-                emit.pass(members.line, key, member.value, Encoding::Unknown);
+                emit.pass(Key::Found(&member.key.text()), member.value, Encoding::Unknown);
             }
             emit.close();
         }
@@ -218,48 +189,40 @@ impl EventDecoder {
     /// Appends the event of a line of so many bytes that cannot be decoded without ending the program. None of it can be shown:
     /// whether a secret stands in it is not known.
     pub fn pass_over(&mut self, id: &EventId, bytes: usize, out: &mut Vec<u8>) {
-        let digits = format!("{:032x}", u128::from_be_bytes(*id));
         let why =
             format!("decoding this line of {bytes} bytes ended the collector twice; this is a bug, please report it");
-        let secrets = Secrets { headers: &self.settings.redact_headers };
-        let mut emit = Emit::open_line(out, secrets, &mut self.memory.emit);
-        emit.own("type", TYPE);
-        emit.open("akamai");
-        emit.own("source", self.settings.source.as_str());
-        emit.own("event_id", digits.as_str());
-        emit.own("verdict", "unknown");
-        emit.own("category", Category::Other.word());
-        emit.own("parse_error", why.as_str());
+        let mut emit = self.open_unknown(id, &why, out);
         emit.note_cut(b"raw");
         emit.close_line();
         out.push(b'\n');
     }
 
-    fn write_unparsed(&mut self, line: &[u8], event_id: &[u8], error: &JsonError, out: &mut Vec<u8>) {
-        let secrets = Secrets { headers: &self.settings.redact_headers };
-        let mut emit = Emit::open_line(out, secrets, &mut self.memory.emit);
-        emit.own("type", TYPE);
-        emit.open("akamai");
-        emit.own("source", self.settings.source.as_str());
-        emit.own("event_id", event_id);
-        emit.own("verdict", "unknown");
-        emit.own("category", Category::Other.word());
-        emit.own("parse_error", error.to_string().as_str());
-        match unparsed::redacted_line(line, secrets) {
-            Some(raw) => emit.text(Key::Known("raw"), (&*raw).into(), None),
+    fn write_unparsed(&self, line: &[u8], id: &EventId, error: &JsonError, out: &mut Vec<u8>) {
+        let mut emit = self.open_unknown(id, &error.to_string(), out);
+        match unparsed::redacted_line(line, emit.secrets) {
+            Some(raw) => emit.text(Key::Known("raw"), &raw, None),
             None => emit.note_cut(b"raw"),
         }
         emit.close_line();
     }
+
+    /// The event of a line that is none of Akamai's, up to its raw copy.
+    fn open_unknown<'o>(&'o self, id: &EventId, why: &str, out: &'o mut Vec<u8>) -> Emit<'o> {
+        let mut emit = Emit::open_line(out, Secrets { headers: &self.settings.redact_headers });
+        emit.own("type", TYPE);
+        begin_akamai(&mut emit, &self.settings, id);
+        emit.own("verdict", "unknown");
+        emit.own("category", Category::Other.word());
+        emit.own("parse_error", why);
+        emit
+    }
 }
 
-/// The id of a line, as its event carries it.
-pub fn event_id(line: &[u8]) -> EventId {
-    LineHash::of(line).id()
+fn begin_akamai(emit: &mut Emit<'_>, settings: &EventSettings, id: &EventId) {
+    emit.open("akamai");
+    emit.own("source", &settings.source);
+    emit.own("event_id", format!("{:032x}", u128::from_be_bytes(*id)));
 }
-
-/// What every event line is, for rules and dashboards.
-const TYPE: &str = "akamai_siem";
 
 /// The fields that Wazuh and its users look for, ahead of Akamai's own objects.
 fn write_top_level(
@@ -268,41 +231,40 @@ fn write_top_level(
     action: &[u8],
     time_ms: Option<i64>,
     address: Option<&str>,
-    (calendar, url): (&mut Calendar, &mut Vec<u8>),
-    memory: &mut TextMemory,
 ) {
-    emit.own("type", Text::plain(TYPE));
+    emit.own("type", TYPE);
     for name in ["format", "version"] {
         if let Some(value) = members.format(name) {
-            emit.own(name, members.line.text(value, &mut memory.unescaped));
+            emit.own(name, value.text());
         }
     }
-    if let Some(timestamp) = time_ms.and_then(|time_ms| calendar.timestamp(time_ms)) {
+    if let Some(timestamp) = time_ms.and_then(top_level::timestamp) {
         emit.own("timestamp", timestamp);
     }
-    if let Some(address) = address {
-        emit.own("srcip", Text::plain(address));
-    }
-    if !action.is_empty() {
-        emit.own("action", action);
-    }
-    let mut copy = |emit: &mut Emit<'_>, key, field| {
-        let text = members.text(field, memory);
-        if !text.bytes.is_empty() {
+    let (url, url_is_cut) = top_level::url(&UrlParts {
+        host: members.source_text(KnownField::HOST),
+        port: members.source_text(KnownField::PORT),
+        path: members.source_text(KnownField::PATH),
+        query: members.source_text(KnownField::QUERY),
+        tls: members.source_text(KnownField::TLS),
+    });
+    for (key, text) in [
+        ("srcip", address.unwrap_or_default().as_bytes().into()),
+        ("action", action.into()),
+        ("status", members.text(KnownField::STATUS)),
+        ("protocol", members.text(KnownField::PROTOCOL)),
+        ("url", url.into()),
+        ("id", members.text(KnownField::REQUEST_ID)),
+        ("srcuser", members.text(KnownField::USERNAME)),
+        ("dstuser", members.text(KnownField::ORIGIN_USER_ID)),
+    ] {
+        if !text.is_empty() {
             emit.own(key, text);
         }
-    };
-    copy(emit, "status", KnownField::STATUS);
-    copy(emit, "protocol", KnownField::PROTOCOL);
-    if url_into(members, url) {
-        emit.note_cut(b"url");
+        if key == "url" && url_is_cut {
+            emit.note_cut(b"url");
+        }
     }
-    if !url.is_empty() {
-        emit.own("url", url.as_slice());
-    }
-    copy(emit, "id", KnownField::REQUEST_ID);
-    copy(emit, "srcuser", KnownField::USERNAME);
-    copy(emit, "dstuser", KnownField::ORIGIN_USER_ID);
 }
 
 /// Counts the event and marks it if it completes a burst.
@@ -318,27 +280,14 @@ fn count_burst(
     let mut words = String::new();
     bursts.count(&Counted { time_ms, source, host, verdict, category, group }, &mut words);
     if !words.is_empty() {
-        emit.own("burst", words.as_str());
+        emit.own("burst", words);
     }
 }
 
-fn url_into(members: &Members<'_>, url: &mut Vec<u8>) -> bool {
-    let [mut host, mut port, mut path, mut query, mut tls] = [const { Vec::new() }; 5];
-    url.clear();
-    let parts = UrlParts {
-        host: members.source_text(KnownField::HOST, &mut host).bytes,
-        port: members.source_text(KnownField::PORT, &mut port).bytes,
-        path: members.source_text(KnownField::PATH, &mut path).bytes,
-        query: members.source_text(KnownField::QUERY, &mut query).bytes,
-        tls: members.source_text(KnownField::TLS, &mut tls).bytes,
-    };
-    top_level::url_into(parts, url)
-}
-
 /// Whether nothing is lost when a member named type, format or version is not passed on: it stands at the top already.
-fn stands_at_the_top(members: &Members<'_>, name: &str, member: &Member) -> bool {
+fn stands_at_the_top(name: &str, member: &Member<'_>) -> bool {
     match name {
-        "type" => member.value.kind() == Kind::Null || member.value.source(members.line.bytes) == TYPE.as_bytes(),
-        _ => is_plain(member.value) || member.value.kind() == Kind::Null,
+        "type" => member.value.is_null() || member.value.source == TYPE.as_bytes(),
+        _ => member.value.is_plain() || member.value.is_null(),
     }
 }

@@ -1,133 +1,107 @@
 //! Passes on members that the table does not know, so that Wazuh can index them: scalars become strings, nulls are left out,
 //! what is nested too deep becomes text. Never passes on a value whose name, or whose neighbour, says that it is a secret.
 
+use std::borrow::Cow;
+
 use super::emit::{DEPTH_MAX, Emit, ITEMS_MAX, Key};
 use super::fields::Encoding;
 use super::headers::REDACTED;
-use crate::event::json::{Kind, Line, Value, each_item, each_member};
-use crate::event::percent::Left;
-use crate::event::text::{Place, write_text};
+use super::json::{JsonKind, JsonValue};
+use super::percent::{Left, decode};
+use super::text::{Place, write_text};
 
 impl Emit<'_> {
     /// Passes a value of the line through as a member, its strings decoded as `encoding` says.
-    pub(super) fn pass(&mut self, line: Line<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
-        if value.kind() == Kind::Null || !self.has_room(key.bytes()) {
+    pub(super) fn pass(&mut self, key: Key<'_>, value: JsonValue<'_>, encoding: Encoding) {
+        if value.is_null() || !self.has_room(key.bytes()) {
             return;
         }
         if self.secrets.named(key.bytes()) {
-            self.text(key, REDACTED.into(), None);
-        } else if matches!(value.kind(), Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
+            self.text(key, REDACTED, None);
+        } else if value.has_members() && self.depth() < DEPTH_MAX {
             if self.key(key) {
-                self.nested(line, key.bytes(), value, encoding);
+                self.nested(key.bytes(), value, encoding);
             }
+        } else if let Some(text) = self.secrets.redacted(&value.text()) {
+            let original = if is_encoded(value, encoding) { Some(&*text) } else { None };
+            self.text(key, &shown(&text, value, encoding), original);
         } else {
-            self.pass_text(line, key, value, encoding);
-        }
-    }
-
-    fn pass_text(&mut self, line: Line<'_>, key: Key<'_>, value: Value, encoding: Encoding) {
-        let mut unescaped = Vec::new();
-        let Some(text) = self.secrets.redacted(line.text(value, &mut unescaped).bytes) else {
             self.note_cut(key.bytes());
-            return;
-        };
-        if is_encoded(value, encoding) {
-            let mut decoder = std::mem::take(self.decoder);
-            self.text(key, decoder.decode((&*text).into(), Left::CONTROLS), Some(&text));
-            *self.decoder = decoder;
-        } else {
-            self.text(key, (&*text).into(), None);
         }
     }
 
     /// An object or array whose name is already written.
-    fn nested(&mut self, line: Line<'_>, key: &[u8], value: Value, encoding: Encoding) {
+    fn nested(&mut self, key: &[u8], value: JsonValue<'_>, encoding: Encoding) {
         self.enter(key);
-        if value.kind() == Kind::Object {
-            self.members(line, value, encoding);
+        if value.kind == JsonKind::Object {
+            self.members(value, encoding);
         } else {
             self.fields += 1;
-            self.items(line, value, encoding);
+            self.items(value, encoding);
         }
         self.leave();
     }
 
-    fn members(&mut self, line: Line<'_>, object: Value, encoding: Encoding) {
+    fn members(&mut self, object: JsonValue<'_>, encoding: Encoding) {
         self.out.push(b'{');
         // One such as {"name":"Cookie","value":"..."}.
-        let mut names_a_secret = false;
-        let mut text = Vec::new();
-        if !self.secrets.is_empty() {
-            each_member(line.bytes, object, |_, value| {
-                names_a_secret |= is_text(value) && self.secrets.named(line.text(value, &mut text).bytes);
-                !names_a_secret
-            });
-        }
-        let mut name = Vec::new();
-        each_member(line.bytes, object, |key, value| {
-            let key = Key::Found(line.text(key, &mut name));
-            let is_name = is_text(value) && self.secrets.named(line.text(value, &mut text).bytes);
-            if !names_a_secret || is_name || value.kind() == Kind::Null {
-                self.pass(line, key, value, encoding);
+        let names_a_secret = object.members().any(|(_, value)| self.names_a_secret(value));
+        for (key, value) in object.members() {
+            let name = key.text();
+            let key = Key::Found(&name);
+            if !names_a_secret || value.is_null() || self.names_a_secret(value) {
+                self.pass(key, value, encoding);
             } else if self.has_room(key.bytes()) {
-                self.text(key, REDACTED.into(), None);
+                self.text(key, REDACTED, None);
             }
-            !self.is_full()
-        });
+            if self.is_full() {
+                break;
+            }
+        }
         self.out.push(b'}');
     }
 
     /// The items of an array; whatever they hold, Wazuh counts the array as one field.
-    fn items(&mut self, line: Line<'_>, array: Value, encoding: Encoding) {
+    fn items(&mut self, array: JsonValue<'_>, encoding: Encoding) {
         let fields = self.fields;
         self.out.push(b'[');
-        let mut items = 0;
-        let mut text = Vec::new();
-        // One such as ["Cookie","..."].
+        // The item before is one such as in ["Cookie","..."].
         let mut is_secret = false;
-        each_item(line.bytes, array, |item| {
-            if items == ITEMS_MAX || self.is_full() {
+        for (index, item) in array.items().filter(|item| !item.is_null()).enumerate() {
+            if index == ITEMS_MAX || self.is_full() {
                 self.note_cut(b"[]");
-                return false;
+                break;
             }
-            if item.kind() == Kind::Null {
-                return true;
-            }
-            if items > 0 {
+            if index > 0 {
                 self.out.push(b',');
             }
-            items += 1;
-            let is_name = is_text(item) && self.secrets.named(line.text(item, &mut text).bytes);
+            let is_name = self.names_a_secret(item);
             if is_secret && !is_name {
-                write_text(self.out, REDACTED.into(), Place::Item);
-            } else if matches!(item.kind(), Kind::Object | Kind::Array) && self.open.len() < DEPTH_MAX {
-                self.nested(line, b"", item, encoding);
+                write_text(self.out, REDACTED, Place::Item);
+            } else if item.has_members() && self.depth() < DEPTH_MAX {
+                self.nested(b"", item, encoding);
             } else {
-                self.item_text(line, item, encoding);
+                let text = item.text();
+                let text = self.secrets.redacted(&text).unwrap_or(REDACTED.into());
+                if write_text(self.out, &shown(&text, item, encoding), Place::Item).cut {
+                    self.note_cut(b"[]");
+                }
             }
             is_secret = is_name;
             self.fields = fields;
-            true
-        });
+        }
         self.out.push(b']');
     }
 
-    fn item_text(&mut self, line: Line<'_>, item: Value, encoding: Encoding) {
-        let mut unescaped = Vec::new();
-        let text = self.secrets.redacted(line.text(item, &mut unescaped).bytes);
-        let text = text.as_deref().unwrap_or(REDACTED).into();
-        let text = if is_encoded(item, encoding) { self.decoder.decode(text, Left::CONTROLS) } else { text };
-        let written = write_text(self.out, text, Place::Item);
-        if written.cut {
-            self.note_cut(b"[]");
-        }
+    fn names_a_secret(&self, value: JsonValue<'_>) -> bool {
+        value.is_text() && !self.secrets.is_empty() && self.secrets.named(&value.text())
     }
 }
 
-fn is_text(value: Value) -> bool {
-    matches!(value.kind(), Kind::Text | Kind::EscapedText)
+fn shown<'t>(text: &'t [u8], value: JsonValue<'_>, encoding: Encoding) -> Cow<'t, [u8]> {
+    if is_encoded(value, encoding) { decode(text, Left::Controls) } else { text.into() }
 }
 
-fn is_encoded(value: Value, encoding: Encoding) -> bool {
-    encoding == Encoding::UnknownPercent && is_text(value)
+fn is_encoded(value: JsonValue<'_>, encoding: Encoding) -> bool {
+    encoding == Encoding::UnknownPercent && value.is_text()
 }

@@ -1,9 +1,8 @@
 //! The fields Wazuh looks for at the top level of an event: srcip, timestamp, url, action. Never invents one: what
 //! Akamai's values do not give is left out.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
-
-use crate::event::json::Text;
 
 /// Longest `url`, in bytes. It repeats what `httpMessage` holds whole; Akamai's edge takes URLs of 8 KB.
 pub(super) const URL_BYTES_MAX: usize = 8_192;
@@ -17,49 +16,10 @@ pub(super) fn source_ip(client_ip: &[u8]) -> Option<(IpAddr, &str)> {
     text.parse().ok().map(|address| (address, text))
 }
 
-/// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
-
-/// Where each digit of the time of day stands in `2017-04-04T10:57:02.000Z`, and the milliseconds that it counts.
-const DIGITS_OF_TIME: [(usize, i64); 9] = [
-    (11, 36_000_000),
-    (12, 3_600_000),
-    (14, 600_000),
-    (15, 60_000),
-    (17, 10_000),
-    (18, 1_000),
-    (20, 100),
-    (21, 10),
-    (22, 1),
-];
-
-/// RFC 3339 with milliseconds from Unix milliseconds. Wazuh's index takes this form only: epoch seconds would be read as
-/// milliseconds.
-#[derive(Debug, Default)]
-pub(super) struct Calendar {
-    /// The day of `text`, since 1970.
-    day: Option<i64>,
-    /// The last timestamp. Most events are of the same day as the one before, and then only the time of day changes.
-    text: Vec<u8>,
-}
-
-impl Calendar {
-    /// The timestamp; none where RFC 3339 cannot write it.
-    pub(super) fn timestamp(&mut self, time_ms: i64) -> Option<Text<'_>> {
-        let (day, mut rest) = (time_ms.div_euclid(DAY_MS), time_ms.rem_euclid(DAY_MS));
-        let instant = jiff::Timestamp::from_millisecond(time_ms).ok()?;
-        if self.day != Some(day) {
-            self.text = format!("{instant:.3}").into_bytes();
-            self.day = Some(day);
-        }
-        for (at, unit_ms) in DIGITS_OF_TIME {
-            if let Some(digit) = self.text.get_mut(at) {
-                *digit = b'0' + u8::try_from(rest / unit_ms).unwrap_or_default();
-            }
-            rest %= unit_ms;
-        }
-        Some(Text::plain(&self.text))
-    }
+/// RFC 3339 with milliseconds from Unix milliseconds; none where that cannot be written. Wazuh's index takes this form only:
+/// epoch seconds would be read as milliseconds.
+pub(super) fn timestamp(time_ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(time_ms).ok().map(|instant| format!("{instant:.3}"))
 }
 
 /// Unix milliseconds from Akamai's epoch seconds, which may have a fraction.
@@ -76,75 +36,67 @@ pub(super) fn unix_milliseconds(start: &[u8]) -> Option<i64> {
 }
 
 /// The parts of a request's address as Akamai sends them, not decoded.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct UrlParts<'a> {
-    pub(super) host: &'a [u8],
-    pub(super) port: &'a [u8],
-    pub(super) path: &'a [u8],
-    pub(super) query: &'a [u8],
-    pub(super) tls: &'a [u8],
+    pub(super) host: Cow<'a, [u8]>,
+    pub(super) port: Cow<'a, [u8]>,
+    pub(super) path: Cow<'a, [u8]>,
+    pub(super) query: Cow<'a, [u8]>,
+    pub(super) tls: Cow<'a, [u8]>,
 }
 
-/// Appends the address: https where TLS is named or the port is 443, other ports than the scheme's own are written.
-/// Returns whether it had to be cut; appends nothing where there is no host.
-pub(super) fn url_into(parts: UrlParts<'_>, out: &mut Vec<u8>) -> bool {
+/// The address: https where TLS is named or the port is 443, other ports than the scheme's own are written. Empty where there
+/// is no host. Says whether it had to be cut.
+pub(super) fn url(parts: &UrlParts<'_>) -> (Vec<u8>, bool) {
     let UrlParts { host, port, path, query, tls } = parts;
     if host.is_empty() {
-        return false;
+        return (Vec::new(), false);
     }
-    let start = out.len();
-    let secure = !tls.is_empty() || port == b"443";
-    out.extend_from_slice(if secure { b"https://" } else { b"http://" });
-    out.extend_from_slice(host);
-    let own_port: &[u8] = if secure { b"443" } else { b"80" };
+    let secure = !tls.is_empty() || **port == *b"443";
+    let (scheme, own_port) = if secure { (&b"https://"[..], &b"443"[..]) } else { (&b"http://"[..], &b"80"[..]) };
+    let mut url = [scheme, host].concat();
     let has_port = host.ends_with(port) && host[..host.len() - port.len()].ends_with(b":");
-    if !port.is_empty() && port != own_port && port.iter().all(u8::is_ascii_digit) && !has_port {
-        out.push(b':');
-        out.extend_from_slice(port);
+    if !port.is_empty() && **port != *own_port && port.iter().all(u8::is_ascii_digit) && !has_port {
+        url.push(b':');
+        url.extend_from_slice(port);
     }
-    out.extend_from_slice(path);
+    url.extend_from_slice(path);
     if !query.is_empty() {
-        out.push(b'?');
-        out.extend_from_slice(query);
+        url.push(b'?');
+        url.extend_from_slice(query);
     }
-    let cut = out.len() - start > URL_BYTES_MAX;
+    let cut = url.len() > URL_BYTES_MAX;
     if cut {
         // A character must not be cut in two: step back over what may be the rest of one.
-        let mut end = start + URL_BYTES_MAX;
-        while end > start + URL_BYTES_MAX - 3 && out[end] & 0xc0 == 0x80 {
+        let mut end = URL_BYTES_MAX;
+        while end > URL_BYTES_MAX - 3 && url[end] & 0xc0 == 0x80 {
             end -= 1;
         }
-        out.truncate(end);
+        url.truncate(end);
     }
-    cut
+    (url, cut)
 }
 
 /// The action of the event, in lower case: the applied one, else the strongest of the rules' (`rule_actions` gives them
 /// anew at each call), else that of slow POST.
-pub(super) fn action_into<'a, Actions: Iterator<Item = &'a [u8]>>(
+pub(super) fn action<'a, Actions: Iterator<Item = &'a [u8]>>(
     applied: &'a [u8],
     rule_actions: impl Fn() -> Actions,
     slow_post: &[u8],
-    out: &mut Vec<u8>,
-) {
+) -> Vec<u8> {
     let given = || rule_actions().map(<[u8]>::trim_ascii).filter(|action| !action.is_empty());
     let flags_only = |action: &&[u8]| action.eq_ignore_ascii_case(b"alert") || action.eq_ignore_ascii_case(b"monitor");
-    let action = if !applied.trim_ascii().is_empty() {
-        applied.trim_ascii()
-    } else if let Some(denying) = given().find(|action| holds_deny(action)) {
-        denying
-    } else if let Some(acting) = given().find(|action| !flags_only(action)) {
-        acting
-    } else if let Some(flagging) = given().next() {
-        flagging
-    } else {
-        match slow_post.trim_ascii() {
-            b"A" | b"a" => &b"abort"[..],
+    let applied = Some(applied.trim_ascii()).filter(|action| !action.is_empty());
+    let action = applied
+        .or_else(|| given().find(|action| holds_deny(action)))
+        .or_else(|| given().find(|action| !flags_only(action)))
+        .or_else(|| given().next())
+        .unwrap_or(match slow_post.trim_ascii() {
+            b"A" | b"a" => b"abort",
             b"W" | b"w" => b"alert",
             _ => b"",
-        }
-    };
-    out.extend(action.iter().map(u8::to_ascii_lowercase));
+        });
+    action.to_ascii_lowercase()
 }
 
 fn holds_deny(action: &[u8]) -> bool {
@@ -168,7 +120,6 @@ mod tests {
 
     #[test]
     fn epoch_seconds_become_rfc_3339() {
-        let mut calendar = Calendar::default();
         for (start, expected) in [
             ("1491303422", Some("2017-04-04T10:57:02.000Z")),
             ("1470923133.026", Some("2016-08-11T13:45:33.026Z")),
@@ -184,22 +135,14 @@ mod tests {
             ("1e9", None),
             ("99999999999999999999", None),
         ] {
-            let timestamp = unix_milliseconds(start.as_bytes()).and_then(|time_ms| calendar.timestamp(time_ms));
-            assert_eq!(timestamp.map(|text| text.bytes), expected.map(str::as_bytes), "{start}");
+            let timestamp = unix_milliseconds(start.as_bytes()).and_then(timestamp);
+            assert_eq!(timestamp.as_deref(), expected, "{start}");
         }
     }
 
     fn url(host: &str, port: &str, path: &str, query: &str, tls: &str) -> String {
-        let parts = UrlParts {
-            host: host.as_bytes(),
-            port: port.as_bytes(),
-            path: path.as_bytes(),
-            query: query.as_bytes(),
-            tls: tls.as_bytes(),
-        };
-        let mut out = Vec::new();
-        url_into(parts, &mut out);
-        String::from_utf8(out).unwrap()
+        let [host, port, path, query, tls] = [host, port, path, query, tls].map(|part| part.as_bytes().into());
+        String::from_utf8(super::url(&UrlParts { host, port, path, query, tls }).0).unwrap()
     }
 
     #[test]
@@ -216,9 +159,8 @@ mod tests {
     }
 
     fn action(applied: &str, rules: &[&str], slow_post: &str) -> String {
-        let mut out = Vec::new();
-        action_into(applied.as_bytes(), || rules.iter().map(|rule| rule.as_bytes()), slow_post.as_bytes(), &mut out);
-        String::from_utf8(out).unwrap()
+        let rules = || rules.iter().map(|rule| rule.as_bytes());
+        String::from_utf8(super::action(applied.as_bytes(), rules, slow_post.as_bytes())).unwrap()
     }
 
     #[test]

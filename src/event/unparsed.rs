@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use super::headers::{REDACTED, is_token};
+use super::percent::hex_digit;
 use super::secrets::Secrets;
-use crate::event::text::TEXT_BYTES_MAX;
-use crate::event::unescape::hex_digit;
+use super::text::TEXT_BYTES_MAX;
 
 /// One byte of the line's meaning and the bytes of the line that spell it.
 #[derive(Clone, Copy)]
