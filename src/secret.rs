@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A secret: a client secret, or a proxy's URL with its password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

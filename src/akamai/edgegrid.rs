@@ -15,7 +15,7 @@ use crate::secret::Secret;
 const BODY_BYTES_MAX: usize = 131_072;
 
 /// What an API client signs with.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// Names the API client.
     pub client_token: String,

@@ -19,7 +19,7 @@ pub const CONFIG_IDS_MAX: usize = 1_000;
 
 /// The ids of the security configurations whose events one request asks for, in the order given: digits only, none twice,
 /// from 1 to [`CONFIG_IDS_MAX`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigIds(Vec<String>);
 
 /// Which events.

@@ -14,7 +14,7 @@ use super::log_errors;
 use crate::akamai::client::{AskError, Client};
 use crate::cli::Cli;
 use crate::collector::{self, Budget, Run};
-use crate::config::{self, Config, ConfigError, Global, LoadError, MaxEps, Output, RunOn, Source, SourceState};
+use crate::config::{self, Config, ConfigError, Global, LoadError, Output, RunOn, Source, SourceState};
 use crate::exit::Exit;
 use crate::install::rules_problem;
 use crate::state::attempt::Attempt;
@@ -75,7 +75,8 @@ pub fn run(cli: &Cli) -> Result<Exit, Exit> {
         }
         _ => {}
     }
-    let configured_eps = events_per_s(&sources);
+    // The pace of all sources together: the least that is configured.
+    let configured_eps = sources.iter().filter_map(|(source, _)| source.max_eps).min();
     let budget = Budget::new(home.interval_s(), configured_eps.unwrap_or_else(|| home.max_eps()));
     let output = if global_error.is_none() { config.global.output } else { Output::Stdout };
     leave_root(&config.global).map_err(cannot_run)?;
@@ -188,15 +189,6 @@ fn queue_problem(global: &Global, home: &Home) -> Option<String> {
     home.queue_problem()
         .map(|problem| format!("{problem}; set output = stdout"))
         .inspect(|error| log::error!("{error}"))
-}
-
-/// The pace of all sources together: the least that is configured.
-fn events_per_s(sources: &[(&Source, Result<Client, AskError>)]) -> Option<u64> {
-    let configured = sources.iter().filter_map(|(source, _)| match source.max_eps {
-        MaxEps::Fixed(events) => Some(events),
-        MaxEps::Auto => None,
-    });
-    configured.min()
 }
 
 /// Makes the state folder ready and becomes the user that the work is done as.

@@ -8,7 +8,7 @@ use super::output::{Output, OutputError};
 use super::{failed, load_config, ready, select};
 use crate::akamai::page::{PageLine, PageReader};
 use crate::cli::{Cli, DecodeArgs};
-use crate::config::{EVENT_LINE_BYTES, REDACT_HEADERS};
+use crate::config::Source;
 use crate::event::{Bursts, EventDecoder, EventSettings};
 use crate::exit::Exit;
 
@@ -47,9 +47,7 @@ pub fn run(cli: &Cli, args: &DecodeArgs) -> Result<Exit, Exit> {
 /// What counts without a configuration is what the configuration has by default.
 fn settings(cli: &Cli, args: &DecodeArgs) -> Result<EventSettings, Exit> {
     let Some(file) = &cli.config else {
-        let source = args.source.clone().unwrap_or_else(|| "default".into());
-        let redact_headers = REDACT_HEADERS.map(String::from).to_vec();
-        return Ok(EventSettings { source, line_bytes_max: EVENT_LINE_BYTES, redact_headers });
+        return Ok(Source::new(args.source.as_deref().unwrap_or("default")).events);
     };
     let config = load_config(file)?;
     let selected = select(&config, args.source.as_deref(), file)?;

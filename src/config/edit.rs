@@ -1,57 +1,39 @@
 //! Values into the text of a configuration, PURE: what is not set stays as it is, byte for byte, comments included.
 
-use super::ini::plain_key;
+use super::ini::{Line, read_line};
 
 /// The text with these values in `section`: in the place of those that are there, else behind the section's header; a section
 /// that is missing comes to the end. Values must hold no line breaks. The keys of `without` are taken out of the section.
 pub fn with_values(text: &str, section: &str, values: &[(&str, String)], without: &[&str]) -> String {
-    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
+    let mut before: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    if let Some(last) = before.last_mut().filter(|last| !last.ends_with('\n')) {
         last.push('\n');
     }
-    let header = lines.iter().position(|line| header_of(line) == Some(section));
-    let header = header.unwrap_or_else(|| {
-        if !lines.is_empty() {
-            lines.push("\n".into());
+    let is_header = |line: &String| matches!(read_line(line), Line::Section(name) if name == section);
+    let header = before.iter().position(is_header).unwrap_or_else(|| {
+        if !before.is_empty() {
+            before.push("\n".into());
         }
-        lines.push(format!("[{section}]\n"));
-        lines.len() - 1
+        before.push(format!("[{section}]\n"));
+        before.len() - 1
     });
-    let mut inside = false;
-    let mut at = 0;
-    lines.retain(|line| {
-        inside = at == header || inside && header_of(line).is_none();
-        at += 1;
-        !inside || !key_of(line).is_some_and(|key| without.contains(&key.as_str()))
-    });
-    let mut next = header + 1;
+    let mut inside = before.split_off(header + 1);
+    let end = inside.iter().position(|line| matches!(read_line(line), Line::Section(_))).unwrap_or(inside.len());
+    let behind = inside.split_off(end);
+    let has_key = |line: &String, key: &str| matches!(read_line(line), Line::Setting(found, _) if found == key);
+    inside.retain(|line| !without.iter().any(|key| has_key(line, key)));
+    let mut next = 0;
     for (key, value) in values {
         let line = format!("{key} = {value}\n");
-        let end = lines[header + 1..]
-            .iter()
-            .position(|line| header_of(line).is_some())
-            .map_or(lines.len(), |at| header + 1 + at);
-        match (header + 1..end).find(|at| key_of(&lines[*at]).is_some_and(|found| found == *key)) {
-            Some(at) => {
-                lines[at] = line;
-                next = next.max(at + 1);
-            }
-            None => {
-                lines.insert(next, line);
-                next += 1;
-            }
+        if let Some(at) = inside.iter().position(|line| has_key(line, key)) {
+            inside[at] = line;
+            next = next.max(at + 1);
+        } else {
+            inside.insert(next, line);
+            next += 1;
         }
     }
-    lines.concat()
-}
-
-fn header_of(line: &str) -> Option<&str> {
-    line.trim().strip_prefix('[')?.strip_suffix(']').map(str::trim)
-}
-
-fn key_of(line: &str) -> Option<String> {
-    let line = line.trim_start();
-    if line.starts_with([';', '#']) { None } else { line.split_once(['=', ':']).map(|(key, _)| plain_key(key.trim())) }
+    [before, inside, behind].concat().concat()
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
-//! The lines of an INI file, each with its number. Never judges a key or a value, never shows a line.
+//! The lines of an INI file, each with its number, so that what is wrong can be named with its line. Never judges a key or a
+//! value, never shows a line.
 //!
-//! The grammar of a line is that of the `configparser` crate; it is given one line at a time, so that what is wrong can be
-//! named with its line.
+//! Config ids and secrets hold `;` and `#`, so that a comment begins only where a line does. Python's configparser takes `=`
+//! and `:`, and so the original integration's file may have either.
 
 use std::collections::HashMap;
-
-use configparser::ini::Ini;
 
 use super::DEFAULT;
 
@@ -61,14 +60,13 @@ impl Section {
 /// Splits a file into sections; no two have one name. What stands before the first one comes in a section without a name,
 /// ahead of the others.
 pub(super) fn sections(file: &str, text: &str) -> Vec<Section> {
-    let mut grammar = grammar();
     let mut sections = vec![Section { file: file.to_owned(), line: 1, ..Section::default() }];
     let mut current = 0;
     let mut known_sections: HashMap<String, usize> = HashMap::new();
     let mut known_keys: HashMap<(usize, String), usize> = HashMap::new();
     for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
         let number = index + 1;
-        match read_line(&mut grammar, line) {
+        match read_line(line) {
             Line::Blank => {}
             Line::Section(name) => {
                 current = *known_sections.entry(name.clone()).or_insert(sections.len());
@@ -100,55 +98,44 @@ pub(super) fn sections(file: &str, text: &str) -> Vec<Section> {
     sections
 }
 
-enum Line {
+/// What a line holds.
+pub(super) enum Line {
     Blank,
     Section(String),
     Setting(String, String),
     Fault(&'static str),
 }
 
-/// Config ids and secrets hold `;` and `#`, so that a comment begins only where a line does.
-fn grammar() -> Ini {
-    let mut defaults = Ini::new_cs().defaults();
-    defaults.comment_symbols = vec![';', '#'];
-    defaults.inline_comment_symbols = Some(Vec::new());
-    // Python's configparser takes both, and so the original integration's file may have either.
-    defaults.delimiters = vec!['=', ':'];
-    defaults.multiline = false;
-    Ini::new_from_defaults(defaults)
-}
-
-fn read_line(grammar: &mut Ini, line: &str) -> Line {
-    const NO_SETTING: &str = "the line is neither a [section] nor of the form key = value";
-    let read = grammar.read(line.to_owned()).map(|map| map.into_iter().next());
-    if line.trim_start().starts_with('[') {
-        return section_name(line, read.ok().flatten().map(|(name, _)| name).unwrap_or_default());
+pub(super) fn read_line(line: &str) -> Line {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with([';', '#']) {
+        return Line::Blank;
     }
-    let Ok(read) = read else { return Line::Fault(NO_SETTING) };
-    let Some((_, settings)) = read else { return Line::Blank };
-    let Some((key, Some(value))) = settings.into_iter().next() else { return Line::Fault(NO_SETTING) };
+    if let Some(rest) = line.strip_prefix('[') {
+        return section(rest.strip_suffix(']').map(str::trim).unwrap_or_default());
+    }
+    let Some((key, value)) = line.split_once(['=', ':']).filter(|(key, _)| !key.trim().is_empty()) else {
+        return Line::Fault("the line is neither a [section] nor of the form key = value");
+    };
+    let (key, value) = (key.trim(), value.trim());
     let proper = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if key.len() > KEY_CHARS_MAX || !key.bytes().all(proper) {
         return Line::Fault(
             "what stands before the first = or : is no key; a key has letters, digits and _, and = behind it",
         );
     }
-    Line::Setting(plain_key(&key), value)
+    // Some of Akamai's tools write `client-token`.
+    Line::Setting(key.to_ascii_lowercase().replace('-', "_"), value.to_owned())
 }
 
-/// A key as we spell it: some of Akamai's tools write `client-token`.
-pub(super) fn plain_key(key: &str) -> String {
-    key.to_ascii_lowercase().replace('-', "_")
-}
-
-fn section_name(line: &str, name: String) -> Line {
-    if !line.trim_end().ends_with(']') || name.is_empty() {
+fn section(name: &str) -> Line {
+    if name.is_empty() {
         return Line::Fault("a section is named [name], alone on its line");
     }
     if name.chars().count() > SECTION_CHARS_MAX || name.chars().any(char::is_control) {
         return Line::Fault("the name of the section is longer than 64 characters or holds a control character");
     }
-    Line::Section(if name.eq_ignore_ascii_case(DEFAULT) { DEFAULT.into() } else { name })
+    Line::Section(if name.eq_ignore_ascii_case(DEFAULT) { DEFAULT } else { name }.to_owned())
 }
 
 #[cfg(test)]

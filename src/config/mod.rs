@@ -15,12 +15,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use self::edit::with_values;
-pub use self::keys::{KEY_MISSING, KEYS, Key, Scope};
-pub use self::source::{EVENT_LINE_BYTES, MaxEps, Mode, REDACT_HEADERS, RunOn, Source};
+pub use self::keys::{KEY_MISSING, KEYS, Key};
+pub use self::source::{Mode, REDACT_HEADERS, RunOn, Source};
 pub use self::values::Host;
 
 use self::ini::{Section, Setting};
-use self::values::{absolute_path, auto_or, size, user_name, word};
+use self::keys::Set;
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/wazuh-akamai/akamai_config.ini";
@@ -196,7 +196,12 @@ pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<Strin
     errors.faults(&orphans);
     errors.faults(default);
     errors.keys(default, |_| None);
-    let global = global(default, &mut errors);
+    let mut global = Global::default();
+    for key in KEYS {
+        if let Set::Global(set) = key.set {
+            errors.take(default.get(key.name).map(|setting| (default, setting)), |text| set(&mut global, text));
+        }
+    }
 
     let mut sources: Vec<SourceEntry> = sections
         .iter()
@@ -300,49 +305,20 @@ impl Errors {
         }
     }
 
-    /// The typed value of a setting, or `default` where there is none or it is wrong.
-    fn value<T>(
-        &mut self,
-        found: Option<(&Section, &Setting)>,
-        parse: impl Fn(&str) -> Result<T, String>,
-        default: T,
-    ) -> T {
-        let Some((section, setting)) = found else { return default };
-        let is_quoted = ['"', '\''].iter().any(|quote| {
-            setting.value.len() > 1 && setting.value.starts_with(*quote) && setting.value.ends_with(*quote)
-        });
-        let parsed = match setting.value.as_str() {
+    /// Takes the value of a setting, if there is one.
+    fn take(&mut self, found: Option<(&Section, &Setting)>, set: impl FnOnce(&str) -> Result<(), String>) {
+        let Some((section, setting)) = found else { return };
+        let value = setting.value.as_str();
+        let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        let taken = match value {
             "" => Err("the value is empty".into()),
             // Taken literally they would be a part of it, and a secret with them only fails at Akamai.
-            _ if is_quoted => Err("the value stands in quotes; remove them".into()),
-            value => parse(value),
+            _ if is_quoted('"') || is_quoted('\'') => Err("the value stands in quotes; remove them".into()),
+            value => set(value),
         };
-        parsed.unwrap_or_else(|problem| {
+        if let Err(problem) = taken {
             self.at(section, setting.line, Some(&setting.key), keys::with_accepted(&setting.key, &problem));
-            default
-        })
-    }
-}
-
-fn global(default: &Section, errors: &mut Errors) -> Global {
-    let find = |key| default.get(key).map(|setting| (default, setting));
-    let outputs = word(&[("stdout", Output::Stdout), ("queue", Output::Queue)]);
-    let levels = word(&[
-        ("error", log::LevelFilter::Error),
-        ("warn", log::LevelFilter::Warn),
-        ("info", log::LevelFilter::Info),
-        ("debug", log::LevelFilter::Debug),
-        ("trace", log::LevelFilter::Trace),
-    ]);
-    let usual = Global::default();
-    Global {
-        output: errors.value(find("output"), outputs, usual.output),
-        wazuh_home: errors.value(find("wazuh_home"), auto_or(absolute_path), usual.wazuh_home),
-        user: errors.value(find("user"), user_name, usual.user),
-        state_dir: errors.value(find("state_dir"), absolute_path, usual.state_dir),
-        spool_bytes_max: errors.value(find("spool_max"), size, usual.spool_bytes_max),
-        log_file: errors.value(find("log_file"), absolute_path, usual.log_file),
-        log_level: errors.value(find("log_level"), levels, usual.log_level),
+        }
     }
 }
 

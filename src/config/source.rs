@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ini::{self, Section, Setting};
-use super::values::{
-    Host, absolute_path, auto_or, flag, header_names, host, is_placeholder, number, proxy, secret, token, word,
-};
-use super::{DEFAULT, Errors, Scope, SourceState, keys};
+use super::ini::{self, Section};
+use super::keys::{self, Set};
+use super::values::{Host, flag, is_placeholder};
+use super::{DEFAULT, Errors, KEYS, SourceState};
 use crate::akamai::edgegrid::Credentials;
-use crate::akamai::query::{ConfigIds, LIMIT_MAX, RETENTION_S};
-use crate::event::{EVENT_LINE_BYTES_MAX, EVENT_LINE_BYTES_MIN, EventSettings};
+use crate::akamai::query::{ConfigIds, LIMIT_MAX};
+use crate::event::EventSettings;
 use crate::secret::Secret;
 
 /// Headers whose values are redacted unless the configuration says otherwise.
@@ -24,41 +23,53 @@ pub const REDACT_HEADERS: [&str; 7] = [
 ];
 
 /// Bytes of an event line unless the configuration says otherwise: Wazuh's limit with a margin.
-pub const EVENT_LINE_BYTES: usize = 65_000;
+const EVENT_LINE_BYTES: usize = 65_000;
 
 /// Seconds of a window unless the configuration says otherwise: the original integration's 5 minutes.
-const WINDOW_S: u64 = 300;
-
-/// Events a second that a configuration may ask for.
-const MAX_EPS_MAX: u64 = 100_000;
+const WINDOW_S: i64 = 300;
 
 /// One account whose events are fetched.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Name of its section.
     pub name: String,
-    /// Where to ask.
     pub host: Host,
-    /// What to sign with.
     pub credentials: Credentials,
-    /// Whose events.
     pub config_ids: ConfigIds,
-    /// How to go on from run to run.
     pub mode: Mode,
     /// Seconds of the first look, or of each.
     pub window_s: i64,
     /// Events asked for in one request, at most.
     pub limit: u32,
-    /// Pace of the delivery.
-    pub max_eps: MaxEps,
-    /// How events are written.
+    /// Events a second handed to Wazuh, at most; none for as many as it takes.
+    pub max_eps: Option<u64>,
     pub events: EventSettings,
-    /// Where in a cluster it runs.
     pub run_on: RunOn,
     /// A proxy to go through, with its password.
     pub proxy: Option<Secret>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+impl Source {
+    /// One with the defaults of all keys that have one.
+    pub fn new(name: &str) -> Self {
+        let redact_headers = REDACT_HEADERS.map(String::from).to_vec();
+        Self {
+            name: name.to_owned(),
+            host: Host::default(),
+            credentials: Credentials::default(),
+            config_ids: ConfigIds::default(),
+            mode: Mode::Follow,
+            window_s: WINDOW_S,
+            limit: LIMIT_MAX,
+            max_eps: None,
+            events: EventSettings { source: name.to_owned(), line_bytes_max: EVENT_LINE_BYTES, redact_headers },
+            run_on: RunOn::Master,
+            proxy: None,
+            ca_file: None,
+        }
+    }
 }
 
 /// How a source goes on from run to run.
@@ -68,15 +79,6 @@ pub enum Mode {
     Follow,
     /// Each time the last window, remembering nothing.
     Window,
-}
-
-/// Events a second handed to Wazuh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MaxEps {
-    /// As many as Wazuh takes.
-    Auto,
-    /// At most so many.
-    Fixed(u64),
 }
 
 /// Where in a Wazuh cluster a source runs.
@@ -103,11 +105,13 @@ pub(super) fn resolve(
     let mut errors = Errors::default();
     if default.is_some() {
         errors.faults(section);
-        errors.keys(section, |key| (key.scope == Scope::Global).then_some("this key belongs into [default]"));
+        errors.keys(section, |key| matches!(key.set, Set::Global(_)).then_some("this key belongs into [default]"));
     }
     let layers: Vec<&Section> = std::iter::once(section).chain(default).collect();
     let find = |key: &str| layers.iter().find_map(|section| Some((*section, section.get(key)?)));
-    if !errors.value(find("enabled"), flag, true) {
+    let mut is_enabled = true;
+    errors.take(find("enabled"), |text| flag(text).map(|value| is_enabled = value));
+    if !is_enabled {
         return if errors.list.is_empty() { SourceState::Disabled } else { SourceState::Invalid(errors.list) };
     }
 
@@ -131,11 +135,18 @@ pub(super) fn resolve(
         .into_iter()
         .filter(|key| find(key).is_none_or(|(_, setting)| is_placeholder(key, &setting.value)))
         .collect();
-    let source = typed(section, &open, &find, &mut errors);
-    match source {
-        _ if !errors.list.is_empty() => SourceState::Invalid(errors.list),
-        Some(source) => SourceState::Ready(Box::new(source)),
-        None => SourceState::NotConfigured(open),
+    let mut source = Source::new(&section.name);
+    for key in KEYS.iter().filter(|key| !open.contains(&key.name)) {
+        if let Set::Source(set) = key.set {
+            errors.take(find(key.name), |text| set(&mut source, text));
+        }
+    }
+    if !errors.list.is_empty() {
+        SourceState::Invalid(errors.list)
+    } else if open.is_empty() {
+        SourceState::Ready(Box::new(source))
+    } else {
+        SourceState::NotConfigured(open)
     }
 }
 
@@ -148,54 +159,6 @@ pub(super) fn open_values(layers: &[&Section]) -> Vec<&'static str> {
         .filter(|key| !(has_edgerc && FROM_EDGERC.contains(key)))
         .filter(|key| find(key).is_none_or(|setting| is_placeholder(key, &setting.value)))
         .collect()
-}
-
-/// The typed source; none while required values are open.
-fn typed<'a>(
-    section: &Section,
-    open: &[&str],
-    find: &impl Fn(&str) -> Option<(&'a Section, &'a Setting)>,
-    errors: &mut Errors,
-) -> Option<Source> {
-    let filled = |key: &str| find(key).filter(|_| !open.contains(&key));
-    let host = errors.value(filled("host"), |value| host(value).map(Some), None);
-    let config_ids = errors.value(filled("config_id"), |value| ConfigIds::parse(value).map(Some), None);
-    let client_token = errors.value(filled("client_token"), token, String::new());
-    let client_secret = errors.value(filled("client_secret"), secret, Secret::new(String::new()));
-    let access_token = errors.value(filled("access_token"), token, String::new());
-    let line_bytes_max = errors.value(
-        find("max_line"),
-        |value| {
-            number(EVENT_LINE_BYTES_MIN as u64, EVENT_LINE_BYTES_MAX as u64)(value)
-                .map(|bytes| usize::try_from(bytes).unwrap_or(EVENT_LINE_BYTES))
-        },
-        EVENT_LINE_BYTES,
-    );
-    let redact_headers = errors.value(find("redact_headers"), header_names, REDACT_HEADERS.map(String::from).to_vec());
-    let mode = errors.value(find("mode"), word(&[("follow", Mode::Follow), ("window", Mode::Window)]), Mode::Follow);
-    let window = errors.value(find("window"), number(1, RETENTION_S.unsigned_abs()), WINDOW_S);
-    let limit = errors.value(find("limit"), number(1, u64::from(LIMIT_MAX)), u64::from(LIMIT_MAX));
-    let max_eps = errors.value(find("max_eps"), auto_or(number(1, MAX_EPS_MAX)), None);
-    let run_on = errors.value(find("run_on"), word(&[("master", RunOn::Master), ("any", RunOn::Any)]), RunOn::Master);
-    let proxy = errors.value(find("proxy"), |value| proxy(value).map(Some), None);
-    let ca_file = errors.value(find("ca_file"), |value| absolute_path(value).map(Some), None);
-    if !open.is_empty() {
-        return None;
-    }
-    Some(Source {
-        name: section.name.clone(),
-        host: host?,
-        credentials: Credentials { client_token, client_secret, access_token },
-        config_ids: config_ids?,
-        mode,
-        window_s: i64::try_from(window).unwrap_or(RETENTION_S),
-        limit: u32::try_from(limit).unwrap_or(LIMIT_MAX),
-        max_eps: max_eps.map_or(MaxEps::Auto, MaxEps::Fixed),
-        events: EventSettings { source: section.name.clone(), line_bytes_max, redact_headers },
-        run_on,
-        proxy,
-        ca_file,
-    })
 }
 
 /// Where host and credentials come from.

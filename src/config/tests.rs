@@ -86,10 +86,7 @@ fn the_file_of_the_original_integration_works_unchanged() {
     assert_eq!(source.config_ids, ConfigIds::parse("12345").unwrap());
     assert_eq!(source.credentials.client_secret.expose(), SECRET);
     assert_eq!((source.mode, source.window_s, source.limit), (Mode::Follow, 300, 600_000));
-    assert_eq!(
-        (source.max_eps, source.run_on, source.proxy, source.ca_file),
-        (MaxEps::Auto, RunOn::Master, None, None)
-    );
+    assert_eq!((source.max_eps, source.run_on, source.proxy, source.ca_file), (None, RunOn::Master, None, None));
     assert_eq!(
         (source.events.redact_headers, source.events.line_bytes_max),
         (REDACT_HEADERS.map(String::from).into(), 65_000)
@@ -111,7 +108,7 @@ fn every_key_reaches_its_value() {
     let (.., config) = cases("valid").into_iter().find(|(name, ..)| name == "all-keys.ini").unwrap();
     let source = ready(&config, "default");
     assert_eq!((source.mode, source.window_s, source.limit), (Mode::Window, 43_200, 600_000));
-    assert_eq!((source.max_eps, source.run_on), (MaxEps::Fixed(100_000), RunOn::Any));
+    assert_eq!((source.max_eps, source.run_on), (Some(100_000), RunOn::Any));
     assert_eq!((source.events.redact_headers.len(), source.events.line_bytes_max), (0, 65_513));
     assert_eq!(source.proxy.unwrap().expose(), "http://user:p%40ss@proxy.example:3128");
     assert_eq!(source.ca_file, Some("/etc/ssl/ca.pem".into()));

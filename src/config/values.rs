@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::secret::Secret;
 
 /// Where Akamai's API is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// `https`, or `http` for a loopback address.
     pub scheme: &'static str,
@@ -51,14 +51,14 @@ pub(super) fn host(value: &str) -> Parsed<Host> {
 /// Splits `host[:port]`; the host is a name, an IPv4 address or an IPv6 address in brackets.
 fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(number(1, 65_535)(port).ok()?)),
+        Some((name, port)) if !port.ends_with(']') => (name, Some(number(1, u16::MAX)(port).ok()?)),
         _ => (text, None),
     };
     let proper = match bracketed(name) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
     };
-    proper.then_some((name, port.and_then(|port| u16::try_from(port).ok())))
+    proper.then_some((name, port))
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -107,13 +107,14 @@ pub(super) fn auto_or<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> 
     move |value| if value.eq_ignore_ascii_case("auto") { Ok(None) } else { parse(value).map(Some) }
 }
 
-pub(super) fn number(least: u64, most: u64) -> impl Fn(&str) -> Parsed<u64> {
+pub(super) fn number<T: TryFrom<u64> + PartialOrd + Copy>(least: T, most: T) -> impl Fn(&str) -> Parsed<T> {
     move |value| {
         if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("{value:?} is no number"));
         }
         // What does not fit is out of range too.
-        let number = value.parse::<u64>().ok().filter(|number| (least..=most).contains(number));
+        let number = value.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+        let number = number.filter(|number| (least..=most).contains(number));
         number.ok_or_else(|| format!("{value} is out of range"))
     }
 }
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn numbers_are_digits_within_their_bounds() {
-        let number = number(1, 600);
+        let number = number(1_u32, 600);
         assert_eq!((number("1"), number("600"), number("007")), (Ok(1), Ok(600), Ok(7)));
         for text in ["0", "601", "99999999999999999999999", "+5", "-5", "5s", "5.0", "1e2", "", "٣"] {
             assert!(number(text).is_err(), "{text}");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::clock::{span, unix_seconds};
 use crate::collector::HANDOVER_BYTES_MAX;
 use crate::commands::overview::{Overview, intact};
-use crate::config::{Config, MaxEps, Output, SourceState};
+use crate::config::{Config, Output, SourceState};
 use crate::files::FileError;
 use crate::findings::Findings;
 use crate::privileges;
@@ -138,10 +138,7 @@ fn check_spool(config: &Config, overview: &Overview<'_>, home: &Home, findings: 
     };
     let (lines, bytes, max) = (spool.lines(), spool.bytes(), config.global.spool_bytes_max);
     let pace = config.sources.iter().filter_map(|entry| match &entry.state {
-        SourceState::Ready(source) => match source.max_eps {
-            MaxEps::Fixed(events) => Some(events),
-            MaxEps::Auto => None,
-        },
+        SourceState::Ready(source) => source.max_eps,
         _ => None,
     });
     let pace = pace.min().unwrap_or_else(|| home.max_eps());
