@@ -1,6 +1,7 @@
 //! Lines of the spool → the wodle, in order, as many as it forwards before the next run. Never counts a line as delivered;
 //! records what was handed over, to whom, and what analysisd had counted by then.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,21 +9,21 @@ use super::budget::{Budget, HANDOVER_BYTES_MAX};
 use super::reading::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::files::FileError;
-use crate::state::delivery::{Batch, Delivery, DeliveryFile, Progress, WodleShare};
-use crate::wazuh::analysisd::forwarded::{Fate, Forwarded};
-use crate::wazuh::analysisd::stats::Counters;
-use crate::wazuh::analysisd::{Analysisd, cores};
+use crate::state::delivery::{Batch, Delivery, DeliveryFile, Fate, Progress, WodleShare};
+use crate::wazuh::analysisd::barrier::{Barriers, Life, Look, Point};
+use crate::wazuh::analysisd::stats::{Counters, Stats};
+use crate::wazuh::analysisd::{Analysisd, NO_ROOM, cores};
 use crate::wazuh::handover::{Handover, HandoverError};
 use crate::wazuh::wodle::{Parent, SocketId};
 
-/// Time for analysisd to work off what the wodle forwarded last, in seconds; with short intervals it is less.
-const COUNTED_S_MAX: u64 = 10;
+/// Time for analysisd to work off what the wodle forwarded last; with short intervals it is less. It takes three seconds.
+const COUNTED_MAX: Duration = Duration::from_secs(10);
 
 /// Time for counters that do not come at once, in seconds.
 const STATS_S_MAX: u64 = 3;
 
 /// Time between two looks at its counters, in milliseconds.
-const LOOK_MS: u64 = 100;
+const LOOK_MS: u64 = 50;
 
 /// Hands lines over.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Delivering {
     ) -> Self {
         // Nothing more before what was handed over last has arrived: analysisd does not keep up.
         let closed = fate == Some(Fate::Waiting);
-        let is_unproven = matches!(fate, Some(Fate::Waiting | Fate::Lost));
+        let is_unproven = matches!(fate, Some(Fate::Waiting | Fate::Lost | Fate::NotForwarded));
         let counters = None;
         Self { file, record, parent, socket, analysisd, counters, is_unproven, handover, lines: 0, closed }
     }
@@ -136,6 +137,9 @@ impl Delivering {
     /// Takes note of analysisd's counters, where a parent confirms by them. One that has some and does not answer gets nothing:
     /// nobody would know what became of it.
     fn count(&mut self) -> Result<(), String> {
+        if !self.analysisd.has_room() {
+            return Err(NO_ROOM.into());
+        }
         if self.counters.is_none() && self.parent.is_modulesd() {
             match self.analysisd.stats_within(Duration::from_secs(STATS_S_MAX)) {
                 Ok(stats) => self.counters = Some(stats.counters),
@@ -186,21 +190,37 @@ impl Delivering {
 }
 
 /// What analysisd's counters say of a batch that the wodle has forwarded; none where they could not and cannot be had. What
-/// still waits there is waited for, but not for half of the time in which Akamai is asked.
+/// still waits there is waited for, but not for all of the time in which Akamai is asked.
 pub(super) fn counted(batch: &Batch, analysisd: &Analysisd, budget: &Budget) -> Option<Fate> {
-    let before = match (batch.counters, analysisd.stats()) {
-        (Some(before), _) => before,
+    let (before, may_be_glued) = match (batch.counters, analysisd.stats()) {
+        (Some(before), _) => (before, before.written == 0),
         // It was only just starting then. The socket is still that of this life, which began with nothing.
-        (None, Ok(stats)) => {
-            Counters { boot: stats.counters.boot, started_s: stats.counters.started_s, ..Counters::default() }
+        (None, Ok(Stats { counters: Counters { boot, started_s, .. }, .. })) => {
+            (Counters { boot, started_s, ..Counters::default() }, false)
         }
         (None, Err(error)) => return error.may_pass().then_some(Fate::Waiting),
     };
-    let mut forwarded = Forwarded::new(before, batch.lines, cores());
-    let until = Instant::now() + Duration::from_secs(COUNTED_S_MAX).min(budget.last_request() / 2);
+    let from = Point { lines: 0, to: () };
+    let life = Life { counters: before, may_be_glued };
+    let in_hand = cores() + kernel_queue_lines_max();
+    let mut barriers = Barriers::new(from, from, Some(life), in_hand);
+    let started = Instant::now();
+    let until = started + COUNTED_MAX.min(budget.last_request() * 3 / 4);
     loop {
         let fate = match analysisd.stats() {
-            Ok(stats) => forwarded.look(&stats),
+            Ok(_) if !analysisd.has_room() => Fate::Lost,
+            Ok(stats) => {
+                let look = barriers.look(started.elapsed(), 0, Point { lines: batch.lines, to: () }, &stats);
+                let decoded = stats.counters.decoded_commands.saturating_sub(before.decoded_commands);
+                match look {
+                    Look { back_to: Some(_), .. } => Fate::Lost,
+                    // Others' events of command wodles count like ours, so they may hide that some are missing.
+                    Look { confirmed: Some(_), .. } if decoded < batch.lines => Fate::NotForwarded,
+                    Look { confirmed: Some(_), .. } => Fate::Arrived,
+                    Look { .. } if batch.lines == 0 => Fate::Arrived,
+                    Look { .. } => Fate::Waiting,
+                }
+            }
             Err(error) if error.may_pass() => Fate::Waiting,
             Err(_) => Fate::Lost,
         };
@@ -209,4 +229,11 @@ pub(super) fn counted(batch: &Batch, analysisd: &Analysisd, budget: &Budget) -> 
         }
         thread::sleep(Duration::from_millis(LOOK_MS));
     }
+}
+
+/// Lines that may wait in the kernel's queue in front of analysisd, which nobody but their sender is told.
+fn kernel_queue_lines_max() -> u64 {
+    const USUAL: u64 = 512;
+    let text = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap_or_default();
+    text.trim().parse::<u64>().unwrap_or(USUAL).saturating_add(1)
 }

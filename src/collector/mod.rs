@@ -41,13 +41,12 @@ use crate::clock::unix_seconds;
 use crate::config::{self, Mode, Source};
 use crate::exit::Exit;
 use crate::files::FileError;
-use crate::state::delivery::{Delivery, DeliveryFile};
+use crate::state::delivery::{Delivery, DeliveryFile, Fate};
 use crate::state::forward::roll_forward;
 use crate::state::health::Condition;
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder};
 use crate::wazuh::analysisd::Analysisd;
-use crate::wazuh::analysisd::forwarded::Fate;
 use crate::wazuh::handover::Handover;
 use crate::wazuh::home::Home;
 use crate::wazuh::wodle::{Parent, SocketId};
@@ -436,9 +435,14 @@ fn load(run: &Run<'_>, file: &DeliveryFile, analysisd: &Analysisd) -> Result<Loa
         }
     };
     let before = record.clone();
+    // What came under it before is not known, but a wodle connects once, and at its start.
+    let is_late = run.socket.as_ref().is_some_and(|socket| run.parent.is_older_than(socket));
+    if run.parent.is_modulesd() && record.is_new_parent(&run.parent) && is_late {
+        record.note_mute(&run.parent);
+    }
     let fate = record.begin_run(&run.parent, run.socket.as_ref(), |batch| counted(batch, analysisd, &run.budget));
     match fate {
-        Some(Fate::Lost) => {
+        Some(Fate::Lost | Fate::NotForwarded) => {
             log::warn!("what the run before handed over may not have arrived; it is handed over again");
         }
         Some(Fate::Waiting) => log::warn!("analysisd has not worked off what the run before handed over"),

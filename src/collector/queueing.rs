@@ -16,7 +16,7 @@ use crate::state::delivery::{Delivery, DeliveryFile, Progress, QueueRate, Queued
 use crate::wazuh::analysisd::barrier::{Barriers, Look, Point};
 use crate::wazuh::analysisd::pace::{self, Allowance, LOOK_MS};
 use crate::wazuh::analysisd::stats::{Counters, Stats};
-use crate::wazuh::analysisd::{Analysisd, Sent, cores};
+use crate::wazuh::analysisd::{Analysisd, NO_ROOM, Sent, cores};
 
 /// The longest time between two attempts to reach analysisd, in milliseconds; the first comes after a tenth of it.
 const AGAIN_MS_MAX: u64 = 1_000;
@@ -89,7 +89,7 @@ impl Queueing {
             analysisd,
             file,
             record,
-            barriers: Barriers::new(confirmed, memory, cores()),
+            barriers: Barriers::new(confirmed, sent, memory, cores()),
             sent,
             lines: SpoolLines::default(),
             line: Vec::new(),
@@ -155,7 +155,7 @@ impl Queueing {
             if pending {
                 self.busy += now.elapsed().max(pause);
             }
-            thread::sleep(pause.saturating_sub(now.elapsed()));
+            thread::sleep(pause.min(deadline.saturating_duration_since(now)).saturating_sub(now.elapsed()));
         }
     }
 
@@ -175,6 +175,12 @@ impl Queueing {
 
     /// One look, and the lines that may go then.
     fn step(&mut self, store: &mut Store, sends: bool) -> Result<(), StepError> {
+        if !self.analysisd.has_room() {
+            // It counts an alert as written, and loses it.
+            let position = self.barriers.doubt_all();
+            self.go_back(position, NO_ROOM);
+            return Err(StepError::Analysisd(NO_ROOM.into()));
+        }
         self.analysisd.connect()?;
         let unread = self.analysisd.unread_bytes()?;
         let stats = self.analysisd.stats().map_err(|error| StepError::Analysisd(error.to_string()))?;
@@ -207,8 +213,9 @@ impl Queueing {
             self.moved = Instant::now();
             self.record.delivered = position.to;
             // First the room, then the record: a record that is behind repeats nothing of what is no longer there.
-            store.spool.remove_delivered(&self.record.delivered)?;
+            let removed = store.spool.remove_delivered(&self.record.delivered);
             self.save();
+            return removed;
         }
         Ok(())
     }
@@ -230,7 +237,6 @@ impl Queueing {
             };
             match self.analysisd.send(&self.line) {
                 Ok(Sent::Taken) => {
-                    self.barriers.sent(1);
                     self.sent = next;
                     count += 1;
                 }
@@ -266,9 +272,8 @@ impl Queueing {
 
     /// A line that could not be spooled: once, as it is.
     fn send_direct(&mut self, line: &str) {
-        match self.analysisd.send_now(line.as_bytes()) {
-            Ok(()) => self.barriers.sent(1),
-            Err(_) => log::error!("a collector event could neither be kept nor sent: {}", line.trim_end()),
+        if self.analysisd.send_now(line.as_bytes()).is_err() {
+            log::error!("a collector event could neither be kept nor sent: {}", line.trim_end());
         }
     }
 

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::StateFolder;
 use super::record::StateFile;
 use crate::wazuh::analysisd::barrier::Life;
-use crate::wazuh::analysisd::forwarded::Fate;
 use crate::wazuh::analysisd::stats::Counters;
 use crate::wazuh::wodle::{Parent, SocketId};
 
@@ -42,6 +41,19 @@ pub struct Batch {
     /// What analysisd's counters were before the first of them, where they can be had.
     #[serde(default)]
     pub counters: Option<Counters>,
+}
+
+/// What became of lines that were handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They are in Wazuh.
+    Arrived,
+    /// They may not be: they must be handed over again.
+    Lost,
+    /// The same; nothing took them away, so the wodle forwards nothing any more.
+    NotForwarded,
+    /// They still wait in analysisd.
+    Waiting,
 }
 
 /// Lines that were sent to analysisd, and what was known of it then.
@@ -120,7 +132,7 @@ impl Delivery {
         socket: Option<&SocketId>,
         counted: impl FnOnce(&Batch) -> Option<Fate>,
     ) -> Option<Fate> {
-        if parent.is_modulesd() && self.first_seen.as_ref().is_none_or(|(first, _)| first != parent) {
+        if parent.is_modulesd() && self.is_new_parent(parent) {
             self.first_seen = Some((parent.clone(), socket.cloned()));
         }
         let batch = self.batch.take()?;
@@ -133,9 +145,20 @@ impl Delivery {
         match fate {
             Fate::Arrived => self.delivered = batch.to,
             Fate::Lost => {}
+            Fate::NotForwarded => self.note_mute(parent),
             Fate::Waiting => self.batch = Some(batch),
         }
         Some(fate)
+    }
+
+    /// The wodle above has lost its connection, whatever stands at the socket's place now.
+    pub fn note_mute(&mut self, parent: &Parent) {
+        self.first_seen = Some((parent.clone(), None));
+    }
+
+    /// Whether this is the first run under this parent that is known of.
+    pub fn is_new_parent(&self, parent: &Parent) -> bool {
+        self.first_seen.as_ref().is_none_or(|(first, _)| first != parent)
     }
 
     /// Whether the wodle above has lost its connection to the queue for good: the socket it connected to is no longer
@@ -181,7 +204,7 @@ mod tests {
         let place = |segment| Progress { notices: Mark { segment, byte: 1 }, ..Progress::default() };
         let mut delivery = Delivery { delivered: place(2), ..Delivery::default() };
         assert_eq!(delivery.last_segment(), 2);
-        let memory = Life { counters: Counters::default(), commands_due: 0, may_be_glued: false };
+        let memory = Life { counters: Counters::default(), may_be_glued: false };
         delivery.sent = Some(Queued { received: place(7), memory });
         assert_eq!(delivery.last_segment(), 7);
         delivery.batch = Some(batch(&parent(1, 1, "x"), None, place(9)));
@@ -225,7 +248,7 @@ mod tests {
     #[test]
     fn what_the_counters_say_of_a_batch_decides() {
         let modulesd = parent(10, 100, "wazuh-modulesd");
-        for fate in [Fate::Arrived, Fate::Lost, Fate::Waiting] {
+        for fate in [Fate::Arrived, Fate::Lost, Fate::NotForwarded, Fate::Waiting] {
             let mut delivery = handed_over(&modulesd, &socket(1));
             assert_eq!(delivery.begin_run(&modulesd, Some(&socket(1)), |_| Some(fate)), Some(fate));
             assert_eq!(delivery.delivered.events.segment == 3, fate == Fate::Arrived);

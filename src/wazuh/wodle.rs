@@ -9,8 +9,16 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::unix_seconds;
+
 /// Name of the process whose command wodle runs us.
 const MODULESD: &str = "wazuh-modulesd";
+
+/// Clock ticks a second in `/proc` (proc(5); 100 wherever Wazuh runs).
+const TICKS_PER_S: f64 = 100.0;
+
+/// Seconds after its start in which Wazuh's other daemons have made their sockets.
+const CONNECTED_S_MAX: f64 = 60.0;
 
 /// A process, told apart from a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,16 @@ impl Parent {
         }
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         name_and_start(&stat).is_some_and(|(_, start)| start == self.start)
+    }
+
+    /// Whether this socket was made so long after the process began that a wodle of its has connected to one before it.
+    pub fn is_older_than(&self, socket: &SocketId) -> bool {
+        let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let uptime_s = uptime.split_ascii_whitespace().next().and_then(|seconds| seconds.parse::<f64>().ok());
+        let Some(uptime_s) = uptime_s else { return false };
+        let age_s = uptime_s - self.start as f64 / TICKS_PER_S;
+        let socket_age_s = unix_seconds() as f64 - socket.made_ns as f64 / 1e9;
+        age_s - socket_age_s > CONNECTED_S_MAX
     }
 
     /// Whether it is the one that runs wodles.
@@ -106,6 +124,27 @@ mod tests {
         let parent = Parent::of_this_process();
         assert!(parent.pid > 0 && parent.start > 0 && parent.boot > 0 && !parent.name.is_empty());
         assert!(parent.is_alive() && !Parent { boot: parent.boot ^ 1, ..parent }.is_alive());
+    }
+
+    #[test]
+    fn a_socket_made_long_after_a_process_began_is_not_the_first() {
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let uptime_s: u64 = uptime.split('.').next().unwrap().parse().unwrap();
+        let began = |seconds_ago: u64| Parent {
+            boot: boot(),
+            pid: 1,
+            start: uptime_s.saturating_sub(seconds_ago) * 100,
+            name: MODULESD.into(),
+        };
+        let made = |seconds_ago: i64| SocketId {
+            device: 1,
+            inode: 1,
+            made_ns: (unix_seconds() - seconds_ago) * 1_000_000_000,
+        };
+        let times = [(100, 110, false), (100, 95, false), (100, 50, false), (100, 20, true), (5, 0, false)];
+        for (age_s, socket_age_s, is_older) in times {
+            assert_eq!(began(age_s).is_older_than(&made(socket_age_s)), is_older, "{age_s} {socket_age_s}");
+        }
     }
 
     #[test]

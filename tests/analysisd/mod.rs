@@ -41,7 +41,15 @@ impl Analysisd {
         let works = Arc::new(AtomicBool::new(true));
         let mut analysisd = Self { folder: folder.to_owned(), machine, works, process: None, started_s: 0 };
         analysisd.start_again();
+        analysisd.tell_of_start();
         analysisd
+    }
+
+    /// As when all of Wazuh starts: its first alert is that it did.
+    pub fn tell_of_start(&self) {
+        let mut machine = self.machine();
+        machine.receive("1:wazuh-monitord:started");
+        (0..100).for_each(|_| machine.tick());
     }
 
     /// What is inside.

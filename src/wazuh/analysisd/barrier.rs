@@ -3,9 +3,9 @@
 //!
 //! A mark stands behind a line. When analysisd has received everything before the mark, its counters say how many events must
 //! leave each queue until those lines have: once decoded, seen by the rules, taken by the writer, and a flush later they are
-//! in the file. An empty input queue alone says nothing: with a limit of events its threads hold what they took from it, so
-//! its events of command wodles must have become more by all that we sent as well. Every step was tried on a real 4.14.9: it
-//! lost nothing through kills, restarts, forced drops and limits.
+//! in the file. An empty input queue alone says nothing: with a limit of events its threads hold what they took from it until
+//! the limit lets them go on. Every step was tried on a real 4.14.9: it lost nothing through kills, restarts, forced drops
+//! and limits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct Barriers<P> {
     /// Time in which analysisd worked; the times below are of this clock.
     worked: Duration,
     made_at: Option<Duration>,
+    /// Since when the input queue has been empty, and no limit holds what was taken from it.
+    input_empty_since: Option<Duration>,
     rules_empty_since: Option<Duration>,
     alerts_empty_since: Option<Duration>,
 }
@@ -68,8 +70,6 @@ pub struct Barriers<P> {
 pub struct Life {
     /// Its counters at the last look.
     pub counters: Counters,
-    /// Once it has decoded or dropped so many events of command wodles, nothing that we sent can wait to be decoded.
-    pub commands_due: u64,
     /// The life before left alerts.json with half a line (seen on 4.14.9 after each kill), to which the first alert is glued:
     /// until one is written, all that was sent is in doubt.
     pub may_be_glued: bool,
@@ -78,7 +78,6 @@ pub struct Life {
 #[derive(Clone, Copy, Debug)]
 struct Barrier<P> {
     position: Point<P>,
-    commands_due: u64,
     step: Step,
 }
 
@@ -87,8 +86,8 @@ struct Barrier<P> {
 enum Step {
     /// Received at the last look.
     Received,
-    /// Decoded when so many events are.
-    Decoded(u64),
+    /// Decoded when so many events are, or when nothing has waited for long since this time.
+    Decoded(u64, Duration),
     /// Seen by the rules when so many events are, or when nothing has waited for long since this time.
     Processed(u64, Duration),
     /// Taken by the writer when so many alerts are, or likewise.
@@ -107,19 +106,20 @@ pub struct Look<P> {
 }
 
 impl<P: Copy + PartialEq> Barriers<P> {
-    /// Nothing is known to have arrived behind `confirmed`. `memory`: what a run before knew of analysisd. `cores`: those of
-    /// the machine.
-    pub fn new(confirmed: Point<P>, memory: Option<Life>, cores: u64) -> Self {
+    /// Nothing is known to have arrived behind `confirmed`, but everything before `received` was received. `memory`: what was
+    /// known of analysisd then. `in_hand`: events that may be under way outside its queues.
+    pub fn new(confirmed: Point<P>, received: Point<P>, memory: Option<Life>, in_hand: u64) -> Self {
         Self {
             marks: VecDeque::new(),
             confirmed,
-            received: confirmed,
+            received,
             processed_lines: confirmed.lines,
             memory,
-            in_hand: cores.max(IN_HAND_EVENTS_MIN),
+            in_hand: in_hand.max(IN_HAND_EVENTS_MIN),
             looked_at: None,
             worked: Duration::ZERO,
             made_at: None,
+            input_empty_since: None,
             rules_empty_since: None,
             alerts_empty_since: None,
         }
@@ -150,38 +150,24 @@ impl<P: Copy + PartialEq> Barriers<P> {
         doubtful.max(1).min(DOUBTFUL_LINES_MAX.saturating_sub(doubtful))
     }
 
-    /// So many lines were sent, repeated ones included.
-    pub fn sent(&mut self, lines: u64) {
-        if let Some(memory) = &mut self.memory {
-            memory.commands_due += lines;
-        }
-    }
-
     /// Takes note of a look at `now`: `unread_bytes` was asked first, then `stats`. `sent`: everything sent until then.
     pub fn look(&mut self, now: Duration, unread_bytes: u64, sent: Point<P>, stats: &Stats) -> Look<P> {
-        let is_first = self.looked_at.is_none();
         let passed = self.looked_at.replace(now).map_or(Duration::ZERO, |looked| now.saturating_sub(looked));
         self.worked += passed.min(Duration::from_millis(LOOK_MS_MAX));
         let now = self.worked;
         let counters = stats.counters;
-        let fresh = Life { counters, commands_due: counters.commands(), may_be_glued: false };
+        let fresh = Life { counters, may_be_glued: counters.written == 0 };
         let before = self.memory.unwrap_or(fresh);
         if !before.counters.go_on_as(&counters) {
             // Another process: what the one before had in its queues is gone.
-            self.memory = Some(Life { may_be_glued: counters.written == 0, ..fresh });
-            return Look { back_to: Some(self.restart(self.confirmed)), confirmed: None };
+            self.memory = Some(fresh);
+            return Look { back_to: Some(self.doubt_all()), confirmed: None };
         }
         let was_glued = before.may_be_glued && counters.written > 0;
-        let nothing_sent = is_first && sent == self.confirmed;
-        self.memory = Some(Life {
-            counters,
-            // All that earlier runs sent has arrived.
-            commands_due: if nothing_sent { counters.commands() } else { before.commands_due },
-            may_be_glued: before.may_be_glued && !was_glued,
-        });
+        self.memory = Some(Life { counters, may_be_glued: before.may_be_glued && !was_glued });
         let back_to = if was_glued {
             // Perhaps ours was the first alert, and nobody can read it.
-            Some(self.restart(self.confirmed))
+            Some(self.doubt_all())
         } else {
             // Something was dropped, perhaps ours, since everything before `received` was received.
             (before.counters.dropped < counters.dropped).then(|| self.restart(self.received))
@@ -191,14 +177,15 @@ impl<P: Copy + PartialEq> Barriers<P> {
         let marked = self.marks.back().map_or(self.confirmed.lines, |mark| mark.position.lines);
         let is_due = self.made_at.is_none_or(|made| now.saturating_sub(made) >= Duration::from_millis(MARK_MS));
         if back_to.is_none() && unread_bytes == 0 && sent.lines > marked && is_due {
-            self.marks.push_back(Barrier { position: sent, commands_due: self.commands_due(), step: Step::Received });
+            self.marks.push_back(Barrier { position: sent, step: Step::Received });
             self.made_at = Some(now);
         }
         Look { confirmed, back_to }
     }
 
-    fn commands_due(&self) -> u64 {
-        self.memory.map_or(0, |memory| memory.commands_due)
+    /// Nothing that is not confirmed counts as under way any more.
+    pub fn doubt_all(&mut self) -> Point<P> {
+        self.restart(self.confirmed)
     }
 
     /// The connection was lost while lines were under way.
@@ -214,19 +201,22 @@ impl<P: Copy + PartialEq> Barriers<P> {
         }
         self.received = at;
         self.processed_lines = self.processed_lines.min(at.lines);
-        (self.made_at, self.rules_empty_since, self.alerts_empty_since) = (None, None, None);
+        self.made_at = None;
+        (self.input_empty_since, self.rules_empty_since, self.alerts_empty_since) = (None, None, None);
         at
     }
 
     fn note_empty(&mut self, now: Duration, stats: &Stats) {
         let since = |is_empty: bool, before: Option<Duration>| is_empty.then(|| before.unwrap_or(now));
+        self.input_empty_since = since(stats.input == 0 && !stats.is_limited, self.input_empty_since);
         self.rules_empty_since = since(stats.input == 0 && stats.rules == 0, self.rules_empty_since);
         self.alerts_empty_since = since(stats.alerts == 0, self.alerts_empty_since);
     }
 
     /// Moves every mark as far as the counters allow.
     fn advance(&mut self, now: Duration, stats: &Stats) -> Option<Point<P>> {
-        let (rules_empty, alerts_empty) = (self.rules_empty_since, self.alerts_empty_since);
+        let (input_empty, rules_empty) = (self.input_empty_since, self.rules_empty_since);
+        let alerts_empty = self.alerts_empty_since;
         let long_empty = |empty: Option<Duration>, waits: Duration| {
             empty.is_some_and(|empty| now.saturating_sub(empty.max(waits)) > Duration::from_millis(EMPTY_MS))
         };
@@ -237,19 +227,10 @@ impl<P: Copy + PartialEq> Barriers<P> {
                     Step::Received => {
                         // Nothing was dropped up to this later look.
                         self.received = mark.position;
-                        mark.step = Step::Decoded(counters.decoded + stats.input);
+                        mark.step = Step::Decoded(counters.decoded + stats.input + in_hand, now);
                         break;
                     }
-                    Step::Decoded(need)
-                        if counters.commands() >= mark.commands_due
-                            && (counters.decoded >= need || stats.input == 0) =>
-                    {
-                        if let Some(memory) =
-                            self.memory.as_mut().filter(|memory| memory.commands_due == mark.commands_due)
-                        {
-                            // Nothing of ours is under way, so that what others send counts for none of ours.
-                            memory.commands_due = counters.commands();
-                        }
+                    Step::Decoded(need, waits) if counters.decoded >= need || long_empty(input_empty, waits) => {
                         Step::Processed(counters.processed + stats.rules + in_hand, now)
                     }
                     Step::Processed(need, waits) if counters.processed >= need || long_empty(rules_empty, waits) => {
@@ -298,10 +279,14 @@ mod tests {
         Stats { counters, input_max: 16_384, ..Stats::default() }
     }
 
-    /// What a run before knew that had sent so many lines.
-    fn memory(stats: Stats, lines: u64) -> Option<Life> {
-        let counters = stats.counters;
-        Some(Life { counters, commands_due: counters.commands() + lines, may_be_glued: false })
+    /// What a run before knew.
+    fn memory(stats: Stats) -> Option<Life> {
+        Some(Life { counters: stats.counters, may_be_glued: false })
+    }
+
+    /// Nothing is known to have been received behind what is confirmed.
+    fn from(confirmed: Point<u64>, memory: Option<Life>, in_hand: u64) -> Barriers<u64> {
+        Barriers::new(confirmed, confirmed, memory, in_hand)
     }
 
     /// Looks every 100 ms until something is confirmed; where and when.
@@ -317,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_confirmed_a_flush_after_it_left_the_queues() {
-        let mut barriers = Barriers::new(position(0), None, 2);
+        let mut barriers = from(position(0), None, 2);
         let (position_confirmed, ms) = confirmed(&mut barriers, 0, position(5), &idle(5, 0));
         assert_eq!((position_confirmed, barriers.confirmed()), (position(5), position(5)));
         assert!((2_200..3_000).contains(&ms), "{ms}");
@@ -325,7 +310,7 @@ mod tests {
 
     #[test]
     fn nothing_is_marked_that_was_not_received() {
-        let mut barriers = Barriers::new(position(0), None, 2);
+        let mut barriers = from(position(0), None, 2);
         for look in 0..100 {
             let now = Duration::from_millis(look * 100);
             assert_eq!(barriers.look(now, 1, position(5), &idle(5, 0)), Look::default());
@@ -335,7 +320,7 @@ mod tests {
 
     #[test]
     fn after_a_drop_it_goes_back_to_what_was_received_and_marks_that() {
-        let mut barriers = Barriers::new(position(0), None, 2);
+        let mut barriers = from(position(0), None, 2);
         let ms = Duration::from_millis;
         barriers.look(ms(0), 0, position(10), &idle(10, 0));
         // The mark made at 300 is not looked at again before the drop.
@@ -355,26 +340,26 @@ mod tests {
 
     #[test]
     fn another_process_has_nothing_of_what_the_one_before_had() {
-        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 7), 2);
+        let mut barriers = from(position(3), memory(idle(7, 0)), 2);
         let other = Stats { counters: Counters { started_s: 2, ..Counters::default() }, ..idle(0, 0) };
         let look = barriers.look(Duration::ZERO, 0, position(10), &other);
         assert_eq!(look, Look { back_to: Some(position(3)), confirmed: None });
         let fewer = idle(6, 0);
-        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 7), 2);
+        let mut barriers = from(position(3), memory(idle(7, 0)), 2);
         assert_eq!(barriers.look(Duration::ZERO, 0, position(10), &fewer).back_to, Some(position(3)));
     }
 
     #[test]
     fn a_run_goes_on_where_the_one_before_stopped() {
-        let mut barriers = Barriers::new(position(0), memory(idle(7, 2), 2), 2);
+        let mut barriers = from(position(0), memory(idle(7, 2)), 2);
         assert_eq!(confirmed(&mut barriers, 0, position(1), &idle(9, 2)).0, position(1));
-        let mut barriers = Barriers::new(position(0), memory(idle(7, 2), 2), 2);
+        let mut barriers = from(position(0), memory(idle(7, 2)), 2);
         assert_eq!(barriers.look(Duration::ZERO, 0, position(1), &idle(9, 3)).back_to, Some(position(0)));
     }
 
     #[test]
     fn time_in_which_it_hung_does_not_count() {
-        let mut barriers = Barriers::new(position(0), None, 2);
+        let mut barriers = from(position(0), None, 2);
         for ms in (0..1_000).step_by(100) {
             assert_eq!(barriers.look(Duration::from_millis(ms), 0, position(5), &idle(5, 0)), Look::default());
         }
@@ -383,34 +368,39 @@ mod tests {
 
     #[test]
     fn what_threads_hold_while_a_limit_waits_is_not_confirmed() {
-        let mut barriers = Barriers::new(position(0), None, 2);
+        let mut barriers = from(position(0), None, 2);
         let ms = Duration::from_millis;
+        let limited = |stats: Stats| Stats { is_limited: true, ..stats };
         barriers.look(ms(0), 0, position(0), &idle(7, 0));
-        barriers.sent(2);
         // The queues are empty, and nothing was counted.
         for at in (100..60_000).step_by(100) {
-            assert_eq!(barriers.look(ms(at), 0, position(2), &idle(7, 0)), Look::default());
+            assert_eq!(barriers.look(ms(at), 0, position(2), &limited(idle(7, 0))), Look::default());
         }
-        // One of them is another sender's.
+        // What other senders' command wodles had decoded meanwhile counts for none of ours.
         for at in (60_000..90_000).step_by(100) {
-            assert_eq!(barriers.look(ms(at), 0, position(2), &idle(8, 0)), Look::default());
+            assert_eq!(barriers.look(ms(at), 0, position(2), &limited(idle(38, 0))), Look::default());
         }
-        assert_eq!(confirmed(&mut barriers, 90_000, position(2), &idle(9, 0)).0, position(2));
-        // What was dropped and is sent again counts anew.
-        barriers.sent(3);
-        let look = barriers.look(ms(120_000), 0, position(5), &idle(9, 3));
+        assert_eq!(confirmed(&mut barriers, 90_000, position(2), &idle(40, 0)).0, position(2));
+        // The same again, after a drop.
+        let look = barriers.look(ms(120_000), 0, position(5), &idle(40, 3));
         assert_eq!(look.back_to, Some(position(2)));
-        barriers.sent(3);
         for at in (120_100..150_000).step_by(100) {
-            assert_eq!(barriers.look(ms(at), 0, position(5), &idle(11, 3)), Look::default());
+            assert_eq!(barriers.look(ms(at), 0, position(5), &limited(idle(42, 3))), Look::default());
         }
-        assert_eq!(confirmed(&mut barriers, 150_000, position(5), &idle(12, 3)).0, position(5));
+        assert_eq!(confirmed(&mut barriers, 150_000, position(5), &idle(43, 3)).0, position(5));
+        // A limit that never ends: more was decoded than there was ahead of them.
+        let busy = |events: u64| limited(Stats { input: 9, ..idle(events, 3) });
+        for (at, events) in [43, 43, 43 + 9 + IN_HAND_EVENTS_MIN].into_iter().enumerate() {
+            assert_eq!(barriers.look(ms(180_000 + 100 * at as u64), 0, position(6), &busy(events)), Look::default());
+        }
+        let through = busy(43 + 9 + 2 * IN_HAND_EVENTS_MIN);
+        assert_eq!(confirmed(&mut barriers, 180_300, position(6), &through).0, position(6));
     }
 
     #[test]
     fn as_many_events_may_be_in_hand_as_the_machine_has_cores() {
         for (cores, in_hand) in [(2, IN_HAND_EVENTS_MIN), (96, 96)] {
-            let mut barriers = Barriers::new(position(0), None, cores);
+            let mut barriers = from(position(0), None, cores);
             let mut at = 0;
             // The queues are never empty, so that only the counters can tell.
             let mut sees = |processed: u64| {
@@ -420,8 +410,8 @@ mod tests {
                 barriers.look(Duration::from_millis(at), 0, position(5), &stats);
                 barriers.processed_lines()
             };
-            // A mark is made, and looked at for the first time; then it is decoded.
-            assert!((0..3).all(|_| sees(0) == 0));
+            // A mark is made, and looked at for the first time; then it is decoded, once the queue has been empty for long.
+            assert!((0..5).all(|_| sees(0) == 0));
             assert_eq!(sees(in_hand), 0);
             assert_eq!(sees(in_hand + 1), 5);
         }
@@ -429,7 +419,7 @@ mod tests {
 
     #[test]
     fn until_a_new_process_has_written_an_alert_what_was_sent_is_in_doubt() {
-        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 0), 2);
+        let mut barriers = from(position(3), memory(idle(7, 0)), 2);
         let ms = Duration::from_millis;
         let new = |commands: u64, written: u64| {
             let counters = Counters {
@@ -444,17 +434,14 @@ mod tests {
         assert_eq!(barriers.lines_max(position(3)), u64::MAX);
         assert_eq!(barriers.look(ms(0), 0, position(3), &new(0, 0)).back_to, Some(position(3)));
         assert_eq!(barriers.lines_max(position(3)), 1);
-        barriers.sent(1);
         assert_eq!(barriers.look(ms(30), 0, position(4), &new(1, 0)), Look::default());
         assert_eq!((barriers.lines_max(position(4)), barriers.lines_max(position(1_026))), (1, 1));
         assert_eq!(barriers.lines_max(position(1_027)), 0);
-        barriers.sent(1);
         assert_eq!(barriers.look(ms(60), 0, position(5), &new(2, 1)).back_to, Some(position(3)));
         assert_eq!(barriers.lines_max(position(3)), u64::MAX);
-        barriers.sent(2);
         assert_eq!(confirmed(&mut barriers, 90, position(5), &new(4, 3)).0, position(5));
         // One that has written an alert before it got any of ours.
-        let mut barriers = Barriers::new(position(3), memory(idle(7, 0), 0), 2);
+        let mut barriers = from(position(3), memory(idle(7, 0)), 2);
         assert_eq!(barriers.look(ms(0), 0, position(3), &new(0, 1)).back_to, Some(position(3)));
         assert_eq!(barriers.lines_max(position(3)), u64::MAX);
     }

@@ -1,8 +1,7 @@
 //! Wazuh's analysisd from the side of who sends it events: its queue socket, and its counters. Decides nothing: `pace` says how
-//! many lines may go, `barrier` what has arrived, `forwarded` what of a wodle's.
+//! many lines may go, `barrier` what has arrived.
 
 pub mod barrier;
-pub mod forwarded;
 pub mod pace;
 pub mod stats;
 mod unread;
@@ -26,11 +25,20 @@ const STATS_S_MAX: u64 = 3;
 /// Time between two questions for counters that may still come.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Bytes of room without which alerts may not be written: analysisd counts them all the same, and says nothing (observed on
+/// 4.14.9).
+const ROOM_BYTES_MIN: u64 = 1 << 20;
+
+/// What is said where there is no such room.
+pub const NO_ROOM: &str =
+    "there is no room in Wazuh's logs/alerts, so that alerts would be lost: make room on that disk";
+
 /// The way to analysisd.
 #[derive(Debug)]
 pub struct Analysisd {
     queue: PathBuf,
     control: PathBuf,
+    alerts: PathBuf,
     /// What every message begins with: the queue of log lines, and the location.
     head: Vec<u8>,
     message: Vec<u8>,
@@ -88,11 +96,19 @@ impl Analysisd {
         Self {
             queue: home.queue_socket(),
             control: home.counters_socket(),
+            alerts: home.path("logs/alerts"),
             // The tag holds no `:`, which would have to be escaped.
             head: format!("1:command_{TAG}:").into_bytes(),
             message: Vec::new(),
             socket: None,
         }
+    }
+
+    /// Whether analysisd has room to write alerts.
+    pub fn has_room(&self) -> bool {
+        // Where that cannot be known there is no reason to wait.
+        rustix::fs::statvfs(&self.alerts)
+            .map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM_BYTES_MIN)
     }
 
     /// Connects to the queue socket unless that has been done.

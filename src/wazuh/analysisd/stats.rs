@@ -83,11 +83,6 @@ impl Counters {
             && self.written <= later.written
             && self.dropped <= later.dropped
     }
-
-    /// Events of command wodles (and ours) that are through with the input queue, whichever way.
-    pub fn commands(&self) -> u64 {
-        self.decoded_commands + self.dropped
-    }
 }
 
 /// The request, framed: four bytes of length and JSON.

@@ -245,6 +245,7 @@ fn a_batch_that_a_full_queue_dropped_is_handed_over_again() {
     analysisd.kill();
     analysisd.machine().limit = None;
     analysisd.start_again();
+    analysisd.tell_of_start();
     let mut wodle = Wodle::start(&site);
     assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
     assert!(wodle.collect().expect(0).stdout.is_empty());
@@ -268,6 +269,45 @@ fn a_batch_that_waits_in_analysisd_is_not_handed_over_twice() {
     assert_eq!(numbers(&wodle.collect().expect(0).events()), all(20..30));
     assert!(wodle.collect().expect(0).stdout.is_empty());
     assert!(site.state_files("spool-").is_empty());
+}
+
+#[test]
+fn a_batch_that_waits_for_the_rules_goes_again_if_they_never_see_it() {
+    let site = Site::new();
+    let mut analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    analysisd.machine().per_s = 0.0;
+    site.store(60, 0..20);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    // The whole manager is restarted.
+    drop(wodle);
+    analysisd.kill();
+    analysisd.machine().per_s = 5_000.0;
+    analysisd.start_again();
+    analysisd.tell_of_start();
+    let mut wodle = Wodle::start(&site);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20), "{}", site.log());
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    // The one that the rules had in hand was written before.
+    let mut arrived = in_file(&analysisd);
+    arrived.dedup();
+    assert_eq!(arrived, all(0..20), "{}", site.log());
+}
+
+#[test]
+fn a_wodle_that_was_mute_before_our_first_run_is_found_out() {
+    let site = Site::new();
+    let mut analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    analysisd.kill();
+    analysisd.start_again();
+    analysisd.tell_of_start();
+    site.store(60, 0..20);
+    assert_eq!(numbers(&wodle.collect().expect(0).events()), all(0..20));
+    // Nothing came of that: from now on lines go past it.
+    assert!(wodle.collect().expect(0).stdout.is_empty(), "{}", site.log());
+    assert_eq!(in_file(&analysisd), all(0..20), "{}", site.log());
 }
 
 #[test]

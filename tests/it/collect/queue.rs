@@ -291,6 +291,25 @@ fn a_run_that_ends_before_the_last_line_arrived_is_taken_over_by_the_next() {
 }
 
 #[test]
+fn what_wazuh_has_no_room_to_write_is_kept() {
+    let site = site("");
+    let analysisd = analysisd(&site, 5_000);
+    let alerts = site.wazuh("logs/alerts");
+    fs::create_dir_all(alerts.parent().unwrap()).unwrap();
+    // A file system that says that it has no room.
+    std::os::unix::fs::symlink("/proc", &alerts).unwrap();
+    site.store(60, 0..20);
+    collect(&site).expect(1);
+    assert!(site.log().contains("no room in Wazuh's logs/alerts"), "{}", site.log());
+    assert!(arrived(&analysisd).is_empty());
+    fs::remove_file(&alerts).unwrap();
+    fs::create_dir(&alerts).unwrap();
+    collect(&site).expect(0);
+    assert_all_arrived(&analysisd, 0..20, &site.log());
+    assert_eq!(notices(&arrived(&analysisd)), ["started", "backlog", "recovered:backlog"]);
+}
+
+#[test]
 fn an_analysisd_that_is_not_there_is_told_of_and_nothing_is_lost() {
     let site = site("");
     site.store(60, 0..20);
