@@ -69,13 +69,11 @@ impl Setup<'_> {
 
     /// Where the original's file may lie: beside the scripts that wodles of our tag run, and in the usual folders.
     fn candidates(&self) -> Vec<PathBuf> {
-        let text = &self.text[..];
         let mut found = Vec::new();
-        if let Ok(document) = scan(text) {
-            let roots = document.children(text, None, "ossec_config");
-            let wodles = roots.flat_map(|(root, _)| document.children(text, Some(root), "wodle"));
-            for (wodle, _) in wodles.filter(|(wodle, _)| document.value(text, *wodle, "tag") == Some(TAG.as_bytes())) {
-                let command = String::from_utf8_lossy(document.value(text, wodle, "command").unwrap_or_default());
+        if let Ok(document) = scan(&self.text) {
+            let has_tag = |wodle| document.value(wodle, "tag") == Some(TAG.as_bytes());
+            for (wodle, _) in document.sections("wodle").filter(|(wodle, _)| has_tag(*wodle)) {
+                let command = String::from_utf8_lossy(document.value(wodle, "command").unwrap_or_default());
                 for word in command.split_ascii_whitespace().filter(|word| word.starts_with('/')) {
                     let path = self.options.root.join(word.trim_start_matches('/'));
                     found.extend(path.parent().map(|folder| folder.join(NAME)));

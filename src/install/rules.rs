@@ -9,7 +9,7 @@ use super::record::Record;
 use super::{InstallError, RULES_FILE};
 use crate::files::FileError;
 use crate::wazuh::TAG;
-use crate::wazuh::conf::scan::{Document, scan};
+use crate::wazuh::conf::scan::{Document, Element, scan};
 use crate::wazuh::home::Home;
 
 /// Our ids.
@@ -66,48 +66,41 @@ pub(super) fn plan(home: &Home, record: &Record) -> Result<RulesPlan, InstallErr
 /// Active responses to rules of ours: in Wazuh's own guide 100100 blocks addresses, and so it would those of every event.
 pub(super) fn active_responses(text: &[u8], path: &Path) -> Vec<String> {
     let Ok(document) = scan(text) else { return Vec::new() };
-    let roots = document.children(text, None, "ossec_config");
-    let responses = roots.flat_map(|(root, _)| document.children(text, Some(root), "active-response"));
-    responses
-        .filter_map(|(response, element)| {
-            let ids = String::from_utf8_lossy(document.value(text, response, "rules_id")?);
-            let numbers = ids.split(|c: char| !c.is_ascii_digit()).filter_map(|id| id.parse().ok());
-            numbers.into_iter().any(|id| IDS.contains(&id)).then(|| {
-                format!(
-                    "WARNING: {}:{}: an <active-response> acts on rules {ids}, which are ours: it would act on every such event of Akamai's; remove it unless that is meant",
-                    path.display(),
-                    line_of(text, element.span.start)
-                )
-            })
-        })
-        .collect()
+    let mut found = Vec::new();
+    for (response, element) in document.sections("active-response") {
+        let ids = String::from_utf8_lossy(document.value(response, "rules_id").unwrap_or_default());
+        let mut numbers = ids.split(|c: char| !c.is_ascii_digit()).filter_map(|id| id.parse().ok());
+        if numbers.any(|id| IDS.contains(&id)) {
+            found.push(format!(
+                "WARNING: {}:{}: an <active-response> acts on rules {ids}, which are ours: it would act on every such event of Akamai's; remove it unless that is meant",
+                path.display(),
+                document.line(element.span.start)
+            ));
+        }
+    }
+    found
 }
 
 /// The file of the original integration: rule 100100 with its location and nothing else, blanks and comments aside.
 fn is_original(text: &[u8]) -> bool {
     let Ok(document) = scan(text) else { return false };
-    let rules: Vec<usize> = rules(text, &document).map(|(rule, _)| rule).collect();
-    let [rule] = rules[..] else { return false };
-    id(text, &document, rule) == Some(100_100)
-        && document
-            .value(text, rule, "location")
-            .is_some_and(|location| location.trim_ascii().strip_prefix(b"command_") == Some(TAG.as_bytes()))
+    let [(index, rule)] = rules(&document)[..] else { return false };
+    let location = document.value(index, "location").map(<[u8]>::trim_ascii);
+    id(&document, rule) == Some(100_100)
+        && location.and_then(|location| location.strip_prefix(b"command_")) == Some(TAG.as_bytes())
         && document.elements.iter().filter(|element| element.parent.is_none()).count() == 1
 }
 
 /// Ids of ours that a file has, with their lines.
 fn taken(text: &[u8]) -> Vec<(u32, RangeInclusive<usize>)> {
     let Ok(document) = scan(text) else { return taken_by_text(text) };
-    rules(text, &document)
-        .filter_map(|(rule, span)| {
-            let id = id(text, &document, rule).filter(|id| IDS.contains(id))?;
-            // Wazuh's own way of tuning a rule of somebody else's.
-            if attribute(text, &document, rule, b"overwrite") == Some(b"yes") {
-                return None;
-            }
-            Some((id, line_of(text, span.start)..=line_of(text, span.end - 1)))
-        })
-        .collect()
+    let found = rules(&document).into_iter().filter_map(|(_, rule)| {
+        let id = id(&document, rule).filter(|id| IDS.contains(id))?;
+        // Wazuh's own way of tuning a rule of somebody else's.
+        let is_overwrite = document.attribute(rule, "overwrite") == Some(b"yes");
+        (!is_overwrite).then(|| (id, document.line(rule.span.start)..=document.line(rule.span.end - 1)))
+    });
+    found.collect()
 }
 
 /// The same for a file that is not understood, by what its lines look like.
@@ -124,24 +117,13 @@ fn taken_by_text(text: &[u8]) -> Vec<(u32, RangeInclusive<usize>)> {
         .collect()
 }
 
-fn rules<'a>(text: &'a [u8], document: &'a Document) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + 'a {
+fn rules<'a>(document: &'a Document<'_>) -> Vec<(usize, &'a Element)> {
     let elements = document.elements.iter().enumerate();
-    elements
-        .filter(|(_, element)| text[element.name.clone()] == *b"rule")
-        .map(|(index, element)| (index, element.span.clone()))
+    elements.filter(|(_, element)| document.at(&element.name) == b"rule").collect()
 }
 
-fn id(text: &[u8], document: &Document, rule: usize) -> Option<u32> {
-    std::str::from_utf8(attribute(text, document, rule, b"id")?).ok()?.trim().parse().ok()
-}
-
-fn attribute<'a>(text: &'a [u8], document: &Document, rule: usize, name: &[u8]) -> Option<&'a [u8]> {
-    let attributes = &document.elements[rule].attributes;
-    attributes.iter().find(|(key, _)| text[key.clone()] == *name).map(|(_, value)| &text[value.clone()])
-}
-
-fn line_of(text: &[u8], at: usize) -> usize {
-    1 + text[..at].iter().filter(|byte| **byte == b'\n').count()
+fn id(document: &Document<'_>, rule: &Element) -> Option<u32> {
+    std::str::from_utf8(document.attribute(rule, "id")?).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -246,15 +246,11 @@ fn max_eps(options: &str) -> Option<u64> {
 
 /// The interval of the wodle whose command runs this program.
 fn interval_s(ossec_conf: &str) -> Option<u64> {
-    let text = ossec_conf.as_bytes();
-    let document = scan(text).ok()?;
-    let roots = document.children(text, None, "ossec_config");
-    let wodles = roots.flat_map(|(root, _)| document.children(text, Some(root), "wodle"));
-    let value = |wodle, name| document.value(text, wodle, name).and_then(|value| std::str::from_utf8(value).ok());
-    let runs_us = |wodle: usize| {
-        value(wodle, "command").is_some_and(|command| command.contains("wazuh-akamai") && command.contains("collect"))
-    };
-    let ours = wodles.map(|(wodle, _)| wodle).find(|wodle| runs_us(*wodle))?;
+    let document = scan(ossec_conf.as_bytes()).ok()?;
+    let value = |wodle, name| document.value(wodle, name).and_then(|value| std::str::from_utf8(value).ok());
+    let (ours, _) = document.sections("wodle").find(|(wodle, _)| {
+        value(*wodle, "command").is_some_and(|command| command.contains("wazuh-akamai") && command.contains("collect"))
+    })?;
     let interval = value(ours, "interval")?.trim();
     let digits = interval.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = interval.split_at(digits);
@@ -270,14 +266,9 @@ fn interval_s(ossec_conf: &str) -> Option<u64> {
 }
 
 fn is_worker(ossec_conf: &str) -> bool {
-    let text = ossec_conf.as_bytes();
-    let Ok(document) = scan(text) else { return false };
-    let roots = document.children(text, None, "ossec_config");
-    let clusters: Vec<usize> = roots
-        .flat_map(|(root, _)| document.children(text, Some(root), "cluster"))
-        .map(|(cluster, _)| cluster)
-        .collect();
-    let last = |name| clusters.iter().filter_map(|cluster| document.value(text, *cluster, name)).next_back();
+    let Ok(document) = scan(ossec_conf.as_bytes()) else { return false };
+    let clusters = || document.sections("cluster").map(|(cluster, _)| cluster);
+    let last = |name| clusters().filter_map(|cluster| document.value(cluster, name)).last();
     // `client` is the old name of a worker; a cluster section without `disabled` is switched on.
     matches!(last("node_type"), Some(b"worker" | b"client")) && matches!(last("disabled"), None | Some(b"no"))
 }

@@ -27,7 +27,7 @@ fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/rules").join(name)
 }
 
-fn attribute(document: &Document, element: usize, name: &str) -> Option<String> {
+fn attribute(document: &Document<'_>, element: usize, name: &str) -> Option<String> {
     let attributes = document.elements[element].attributes.iter();
     attributes
         .map(|(key, value)| (&RULES[key.clone()], &RULES[value.clone()]))
@@ -38,21 +38,21 @@ fn attribute(document: &Document, element: usize, name: &str) -> Option<String> 
 pub fn rules() -> Vec<Rule> {
     let text = RULES.as_bytes();
     let document = scan(text).unwrap();
-    let (group, _) = document.children(text, None, "group").next().unwrap();
-    let value = |rule, name| document.value(text, rule, name).map(|text| String::from_utf8(text.to_vec()).unwrap());
-    let rules = document.children(text, Some(group), "rule").map(|(rule, _)| Rule {
+    let (group, _) = document.children(None, "group").next().unwrap();
+    let value = |rule, name| document.value(rule, name).map(|text| String::from_utf8(text.to_vec()).unwrap());
+    let rules = document.children(Some(group), "rule").map(|(rule, _)| Rule {
         id: attribute(&document, rule, "id").unwrap().parse().unwrap(),
         level: attribute(&document, rule, "level").unwrap().parse().unwrap(),
         noalert: attribute(&document, rule, "noalert").is_some(),
         parents: value(rule, "if_sid").unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect(),
         fields: document
-            .children(text, Some(rule), "field")
+            .children(Some(rule), "field")
             .map(|(field, element)| {
                 (attribute(&document, field, "name").unwrap(), RULES[element.content.clone()].to_owned())
             })
             .collect(),
         status: value(rule, "status").is_some(),
-        list: document.children(text, Some(rule), "list").next().is_some(),
+        list: document.children(Some(rule), "list").next().is_some(),
         description: value(rule, "description").unwrap(),
         groups: value(rule, "group").unwrap_or_default(),
     });

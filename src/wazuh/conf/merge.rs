@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::wazuh::TAG;
 
-use super::scan::{Document, Element, ScanError, scan};
+use super::scan::{Comment, Document, Element, ScanError, scan};
 
 /// What begins our part of the file.
 pub const BEGIN: &str = "<!-- BEGIN wazuh-akamai -->";
@@ -29,9 +29,7 @@ const TAKEN_OVER: &str = "<!-- wazuh-akamai disabled the wodle with command ";
 /// Replaces what stands at `at` by `with`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// Where.
     pub at: Range<usize>,
-    /// By what.
     pub with: Vec<u8>,
 }
 
@@ -43,18 +41,13 @@ pub enum MergeError {
     Scan(#[from] ScanError),
     /// Somebody has been at our markers.
     #[error("line {line}: {problem}: put the lines \"{BEGIN}\" and \"{END}\" around our block again, or remove both")]
-    Markers {
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with them.
-        problem: &'static str,
-    },
+    Markers { line: usize, problem: &'static str },
 }
 
 /// How our part is taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removal {
-    /// The edits; none where there is nothing of ours.
+    /// None where there is nothing of ours.
     pub edits: Vec<Edit>,
     /// Wodles that were taken over and have been changed since, so that they stay as they are.
     pub not_given_back: usize,
@@ -62,22 +55,18 @@ pub struct Removal {
 
 /// The edits that put `block` (whole lines) at the end of the file, between our markers, and disable other wodles with our
 /// tag. None where everything is as it should be.
-///
-/// # Errors
-/// A file that is not safely edited.
 pub fn installation(text: &[u8], block: &str) -> Result<Vec<Edit>, MergeError> {
-    let document = scan(text)?;
-    let ours = our_span(text, &document)?;
-    let mut edits = without_markers(text, &document, ours.as_ref());
+    let conf = Conf::read(text)?;
+    let mut edits = conf.without_markers();
     let mut now = Vec::new();
-    for (wodle, element, command) in with_ids(text, &document, ours.as_ref()) {
-        if let Some((edit, was)) = disabling(text, &document, wodle, element) {
+    for (wodle, element, command) in conf.others_with_ids() {
+        if let Some((edit, was)) = conf.disabling(wodle, element) {
             edits.push(edit);
             now.push(Memory { command, was });
         }
     }
     let is_new: HashSet<&str> = now.iter().map(|memory| memory.command.as_str()).collect();
-    let before = ours.as_ref().map_or_else(Vec::new, |span| remembered(&text[span.clone()]));
+    let before = conf.remembered();
     let before = before.iter().filter(|memory| !is_new.contains(memory.command.as_str()));
     let mut part = format!("{BEGIN}\n{NOTE}\n");
     for memory in before.chain(&now) {
@@ -85,7 +74,7 @@ pub fn installation(text: &[u8], block: &str) -> Result<Vec<Edit>, MergeError> {
     }
     part += block;
     part += END;
-    match ours {
+    match conf.ours {
         Some(span) if text[span.clone()] == *part.as_bytes() => {}
         Some(span) => edits.push(Edit { at: span, with: part.into_bytes() }),
         None => {
@@ -100,19 +89,15 @@ pub fn installation(text: &[u8], block: &str) -> Result<Vec<Edit>, MergeError> {
 }
 
 /// The edits that take our part out again and give wodles that were taken over back.
-///
-/// # Errors
-/// A file that is not safely edited.
 pub fn removal(text: &[u8]) -> Result<Removal, MergeError> {
-    let document = scan(text)?;
-    let ours = our_span(text, &document)?;
-    let mut edits = without_markers(text, &document, ours.as_ref());
-    let Some(span) = ours else { return Ok(Removal { edits, not_given_back: 0 }) };
-    let memories = remembered(&text[span.clone()]);
+    let conf = Conf::read(text)?;
+    let mut edits = conf.without_markers();
+    let Some(span) = conf.ours.clone() else { return Ok(Removal { edits, not_given_back: 0 }) };
+    let memories = conf.remembered();
     let mut not_given_back = memories.len();
     let memories: HashMap<String, Was> = memories.into_iter().map(|memory| (memory.command, memory.was)).collect();
-    for (wodle, element, id) in with_ids(text, &document, Some(&span)) {
-        let edit = memories.get(&id).and_then(|was| enabling(text, &document, wodle, element, was));
+    for (wodle, element, id) in conf.others_with_ids() {
+        let edit = memories.get(&id).and_then(|was| conf.enabling(wodle, element, was));
         not_given_back -= usize::from(edit.is_some());
         edits.extend(edit);
     }
@@ -140,14 +125,9 @@ pub fn apply(text: &[u8], edits: &[Edit]) -> Vec<u8> {
 }
 
 /// Lines of other wodles with our tag that run: whichever of them is not disabled fetches everything a second time.
-///
-/// # Errors
-/// A file that is not safely edited.
 pub fn others_that_run(text: &[u8]) -> Result<Vec<usize>, MergeError> {
-    let document = scan(text)?;
-    let ours = our_span(text, &document)?;
-    let running = other_wodles(text, &document, ours.as_ref())
-        .filter(|(wodle, _)| document.value(text, *wodle, "disabled") != Some(b"yes"));
+    let conf = Conf::read(text)?;
+    let running = conf.others().filter(|(wodle, _)| conf.document.value(*wodle, "disabled") != Some(b"yes"));
     let (mut line, mut at) = (1, 0);
     Ok(running
         .map(|(_, element)| {
@@ -159,41 +139,142 @@ pub fn others_that_run(text: &[u8]) -> Result<Vec<usize>, MergeError> {
 }
 
 /// Our part of the file, markers included.
-///
-/// # Errors
-/// A file that is not safely edited.
 pub fn our_part(text: &[u8]) -> Result<Option<&[u8]>, MergeError> {
-    Ok(our_span(text, &scan(text)?)?.map(|span| &text[span]))
+    Ok(Conf::read(text)?.ours.map(|span| &text[span]))
 }
 
-/// From our first marker to behind our last one.
-fn our_span(text: &[u8], document: &Document) -> Result<Option<Range<usize>>, MergeError> {
-    let marks = |mark: &str| -> Vec<Range<usize>> {
-        let comments = document.comments.iter().map(|comment| comment.span.clone());
-        comments.filter(|span| text[span.clone()] == *mark.as_bytes()).collect()
+/// A file with the place of our part.
+struct Conf<'a> {
+    document: Document<'a>,
+    /// From our first marker to behind our last one.
+    ours: Option<Range<usize>>,
+}
+
+impl<'a> Conf<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, MergeError> {
+        let document = scan(text)?;
+        let ours = our_span(&document)?;
+        Ok(Self { document, ours })
+    }
+
+    /// The command wodles outside our markers.
+    fn wodles(&self) -> impl Iterator<Item = (usize, &Element)> {
+        self.document.sections("wodle").filter(|(_, element)| {
+            let first =
+                element.attributes.first().map(|(name, value)| (self.document.at(name), self.document.at(value)));
+            let ours = self.ours.as_ref();
+            let is_ours = ours.is_some_and(|span| span.start <= element.span.start && element.span.end <= span.end);
+            first == Some((b"name", b"command")) && !is_ours
+        })
+    }
+
+    /// Those of them that run our program: ours all the same.
+    fn runs_us(&self, wodle: usize) -> bool {
+        let command = self.document.value(wodle, "command").unwrap_or_default().trim_ascii_start();
+        command.split(u8::is_ascii_whitespace).next().is_some_and(|program| program.ends_with(PROGRAM))
+    }
+
+    /// Those of others with our tag.
+    fn others(&self) -> impl Iterator<Item = (usize, &Element)> {
+        self.wodles()
+            .filter(|(wodle, _)| self.document.value(*wodle, "tag") == Some(TAG.as_bytes()) && !self.runs_us(*wodle))
+    }
+
+    /// The same, each with what tells it from the others: its command, and which of those with that command it is.
+    fn others_with_ids(&self) -> Vec<(usize, &Element, String)> {
+        let mut counts: HashMap<&[u8], usize> = HashMap::new();
+        self.others()
+            .map(|(wodle, element)| {
+                let command = self.document.value(wodle, "command").unwrap_or_default();
+                let count = counts.entry(command).or_default();
+                let digest = Sha256::digest(command)[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                let id = format!("{digest}.{count}");
+                *count += 1;
+                (wodle, element, id)
+            })
+            .collect()
+    }
+
+    /// The edits that take out what is ours and stands outside our markers, with its own `<ossec_config>` if that holds
+    /// nothing else, and with its line.
+    fn without_markers(&self) -> Vec<Edit> {
+        let text = self.document.text;
+        let spans = self.wodles().filter(|(wodle, _)| self.runs_us(*wodle)).map(|(_, element)| {
+            let root = element.parent.map(|parent| &self.document.elements[parent]);
+            let is_alone = |root: &&Element| {
+                let (before, behind) = (root.content.start..element.span.start, element.span.end..root.content.end);
+                [before, behind].into_iter().all(|around| text[around].trim_ascii().is_empty())
+            };
+            root.filter(is_alone).unwrap_or(element).span.clone()
+        });
+        spans.map(|span| Edit { at: whole_lines(text, span), with: Vec::new() }).collect()
+    }
+
+    /// The edit that disables a wodle, and what stood there; none if it is disabled already.
+    fn disabling(&self, wodle: usize, element: &Element) -> Option<(Edit, Was)> {
+        if let Some((_, disabled)) = self.document.children(Some(wodle), "disabled").next_back() {
+            let value = self.document.at(&disabled.content);
+            // Content that could not be written into a comment and read again is not touched.
+            let is_plain = value.iter().all(u8::is_ascii_alphanumeric);
+            return (value != b"yes" && is_plain).then(|| {
+                let was = Was::Value(String::from_utf8_lossy(value).into_owned());
+                (Edit { at: disabled.content.clone(), with: b"yes".to_vec() }, was)
+            });
+        }
+        let is_closed = element.content.is_empty() && self.document.at(&element.span).ends_with(b"/>");
+        let at = element.content.start..element.content.start;
+        (!is_closed).then(|| (Edit { at, with: INSERTED.into() }, Was::Absent))
+    }
+
+    /// The edit that undoes that; none if somebody has changed it since.
+    fn enabling(&self, wodle: usize, element: &Element, was: &Was) -> Option<Edit> {
+        let (at, expected, with) = match was {
+            Was::Value(value) => {
+                let (_, disabled) = self.document.children(Some(wodle), "disabled").next_back()?;
+                (disabled.content.clone(), "yes", value.as_str())
+            }
+            Was::Absent => (element.content.start..element.content.start + INSERTED.len(), INSERTED, ""),
+        };
+        (self.document.text.get(at.clone()) == Some(expected.as_bytes())).then(|| Edit { at, with: with.into() })
+    }
+
+    /// The wodles that our part remembers to have taken over.
+    fn remembered(&self) -> Vec<Memory> {
+        let part = self.ours.as_ref().map_or(&[][..], |span| self.document.at(span));
+        let text = String::from_utf8_lossy(part);
+        let lines = text.lines().filter_map(|line| line.strip_prefix(TAKEN_OVER)?.strip_suffix(") -->"));
+        lines
+            .filter_map(|rest| {
+                let (command, was) = rest.split_once(" (")?;
+                let was = was.strip_prefix("it was ").map_or(Was::Absent, |value| Was::Value(value.to_owned()));
+                Some(Memory { command: command.to_owned(), was })
+            })
+            .collect()
+    }
+}
+
+fn our_span(document: &Document<'_>) -> Result<Option<Range<usize>>, MergeError> {
+    let marks = |mark: &str| -> Vec<&Comment> {
+        document.comments.iter().filter(|comment| document.at(&comment.span) == mark.as_bytes()).collect()
     };
-    let inside =
-        |span: &Range<usize>| document.comments.iter().any(|comment| comment.span == *span && comment.parent.is_some());
-    let wrong = |span: &Range<usize>, problem| {
-        let line = 1 + text[..span.start].iter().filter(|byte| **byte == b'\n').count();
-        Err(MergeError::Markers { line, problem })
-    };
+    let wrong = |mark: &Comment, problem| Err(MergeError::Markers { line: document.line(mark.span.start), problem });
     match (&marks(BEGIN)[..], &marks(END)[..]) {
         ([], []) => Ok(None),
-        ([begin], [end]) if begin.end <= end.start => {
-            if inside(begin) || inside(end) {
+        ([begin], [end]) if begin.span.end <= end.span.start => {
+            if begin.parent.is_some() || end.parent.is_some() {
                 return wrong(begin, "our markers stand inside an element");
             }
+            let (inside, whole) = (begin.span.end..end.span.start, begin.span.start..end.span.end);
             let crosses = |element: &Element| {
                 element.parent.is_none()
-                    && element.span.start < end.start
-                    && element.span.end > begin.end
-                    && !(element.span.start >= begin.end && element.span.end <= end.start)
+                    && element.span.start < inside.end
+                    && element.span.end > inside.start
+                    && !(element.span.start >= inside.start && element.span.end <= inside.end)
             };
             if document.elements.iter().any(crosses) {
                 return wrong(begin, "an element crosses one of our markers");
             }
-            Ok(Some(begin.start..end.end))
+            Ok(Some(whole))
         }
         ([begin], []) => wrong(begin, "our END marker is missing"),
         ([], [end]) => wrong(end, "our BEGIN marker is missing"),
@@ -201,55 +282,6 @@ fn our_span(text: &[u8], document: &Document) -> Result<Option<Range<usize>>, Me
         ([_, second, ..], _) => wrong(second, "our BEGIN marker is there twice"),
         (_, [_, second, ..]) => wrong(second, "our END marker is there twice"),
     }
-}
-
-/// The command wodles outside our markers.
-fn wodles<'a>(
-    text: &'a [u8],
-    document: &'a Document,
-    ours: Option<&'a Range<usize>>,
-) -> impl Iterator<Item = (usize, &'a Element)> {
-    let roots = document.children(text, None, "ossec_config");
-    roots.flat_map(move |(root, _)| document.children(text, Some(root), "wodle")).filter(move |(_, element)| {
-        let is_command = element
-            .attributes
-            .first()
-            .is_some_and(|(name, value)| text[name.clone()] == *b"name" && text[value.clone()] == *b"command");
-        let is_ours = ours.is_some_and(|span| span.start <= element.span.start && element.span.end <= span.end);
-        is_command && !is_ours
-    })
-}
-
-/// Those of them that run our program: ours all the same.
-fn runs_us(text: &[u8], document: &Document, wodle: usize) -> bool {
-    let command = document.value(text, wodle, "command").unwrap_or_default().trim_ascii_start();
-    command.split(u8::is_ascii_whitespace).next().is_some_and(|program| program.ends_with(PROGRAM))
-}
-
-/// Those of others with our tag.
-fn other_wodles<'a>(
-    text: &'a [u8],
-    document: &'a Document,
-    ours: Option<&'a Range<usize>>,
-) -> impl Iterator<Item = (usize, &'a Element)> {
-    wodles(text, document, ours).filter(move |(index, _)| {
-        document.value(text, *index, "tag") == Some(TAG.as_bytes()) && !runs_us(text, document, *index)
-    })
-}
-
-/// The edits that take out what is ours and stands outside our markers, with its own `<ossec_config>` if that holds nothing
-/// else, and with its line.
-fn without_markers(text: &[u8], document: &Document, ours: Option<&Range<usize>>) -> Vec<Edit> {
-    let found = wodles(text, document, ours).filter(|(wodle, _)| runs_us(text, document, *wodle));
-    let spans = found.map(|(_, element)| {
-        let root = element.parent.map(|parent| &document.elements[parent]);
-        let is_alone = |root: &&Element| {
-            let (before, behind) = (root.content.start..element.span.start, element.span.end..root.content.end);
-            [before, behind].into_iter().all(|around| text[around].trim_ascii().is_empty())
-        };
-        root.filter(is_alone).unwrap_or(element).span.clone()
-    });
-    spans.map(|span| Edit { at: whole_lines(text, span), with: Vec::new() }).collect()
 }
 
 /// The span with the blanks before it and the end of its line, where nothing else stands there.
@@ -261,63 +293,8 @@ fn whole_lines(text: &[u8], span: Range<usize>) -> Range<usize> {
     if begins_a_line && text.get(end) == Some(&b'\n') { start..end + 1 } else { span }
 }
 
-/// The same as [`other_wodles`], each with what tells it from the others: its command, and which of those with that command
-/// it is.
-fn with_ids<'a>(
-    text: &'a [u8],
-    document: &'a Document,
-    ours: Option<&'a Range<usize>>,
-) -> Vec<(usize, &'a Element, String)> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    let others = other_wodles(text, document, ours);
-    others
-        .map(|(wodle, element)| {
-            let command = command_id(text, document, wodle);
-            let count = counts.entry(command.clone()).or_default();
-            let id = format!("{command}.{count}");
-            *count += 1;
-            (wodle, element, id)
-        })
-        .collect()
-}
-
-/// The edit that disables a wodle, and what stood there; none if it is disabled already.
-fn disabling(text: &[u8], document: &Document, wodle: usize, element: &Element) -> Option<(Edit, Was)> {
-    match document.children(text, Some(wodle), "disabled").next_back() {
-        Some((_, disabled)) => match &text[disabled.content.clone()] {
-            b"yes" => None,
-            value => {
-                let was = Was::Value(String::from_utf8_lossy(value).into_owned());
-                // Content that could not be written into a comment and read again is not touched.
-                let is_plain = value.iter().all(|byte| byte.is_ascii_alphanumeric());
-                is_plain.then(|| (Edit { at: disabled.content.clone(), with: b"yes".to_vec() }, was))
-            }
-        },
-        None if element.content.is_empty() && text[element.span.clone()].ends_with(b"/>") => None,
-        None => {
-            let at = element.content.start;
-            Some((Edit { at: at..at, with: INSERTED.as_bytes().to_vec() }, Was::Absent))
-        }
-    }
-}
-
 /// What is put into a wodle that has no `<disabled>`.
 const INSERTED: &str = "<disabled>yes</disabled>";
-
-/// The edit that undoes [`disabling`]; none if somebody has changed it since.
-fn enabling(text: &[u8], document: &Document, wodle: usize, element: &Element, was: &Was) -> Option<Edit> {
-    match was {
-        Was::Value(value) => {
-            let (_, disabled) = document.children(text, Some(wodle), "disabled").next_back()?;
-            (text[disabled.content.clone()] == *b"yes")
-                .then(|| Edit { at: disabled.content.clone(), with: value.clone().into_bytes() })
-        }
-        Was::Absent => {
-            let at = element.content.start..element.content.start + INSERTED.len();
-            (text.get(at.clone()) == Some(INSERTED.as_bytes())).then(|| Edit { at, with: Vec::new() })
-        }
-    }
-}
 
 /// What stood where a wodle was disabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -341,26 +318,6 @@ impl Memory {
             Was::Value(value) => format!("{TAKEN_OVER}{} (it was {value}) -->\n", self.command),
         }
     }
-}
-
-fn remembered(part: &[u8]) -> Vec<Memory> {
-    let text = String::from_utf8_lossy(part);
-    let lines = text.lines().filter_map(|line| line.strip_prefix(TAKEN_OVER)?.strip_suffix(") -->"));
-    lines
-        .filter_map(|rest| {
-            let (command, was) = rest.split_once(" (")?;
-            let was = match was.strip_prefix("it was ") {
-                Some(value) => Was::Value(value.to_owned()),
-                None => Was::Absent,
-            };
-            Some(Memory { command: command.to_owned(), was })
-        })
-        .collect()
-}
-
-fn command_id(text: &[u8], document: &Document, wodle: usize) -> String {
-    let command = document.value(text, wodle, "command").unwrap_or_default();
-    Sha256::digest(command)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -10,12 +10,11 @@ use std::ops::Range;
 /// Elements inside one another; Wazuh's reader stops at 1,024.
 const DEPTH_MAX: usize = 1_024;
 
-/// An element.
+/// An element; all of it as ranges of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// Its name.
     pub name: Range<usize>,
-    /// Its attributes: names and values without quotes.
+    /// Names, and values without quotes.
     pub attributes: Vec<(Range<usize>, Range<usize>)>,
     /// From its `<` to behind its last `>`.
     pub span: Range<usize>,
@@ -25,7 +24,6 @@ pub struct Element {
     pub parent: Option<usize>,
 }
 
-/// A comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comment {
     /// From its `<!` to behind its last `>`.
@@ -36,10 +34,9 @@ pub struct Comment {
 
 /// What a text holds, in order of their beginnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Document {
-    /// The elements.
+pub struct Document<'a> {
+    pub text: &'a [u8],
     pub elements: Vec<Element>,
-    /// The comments.
     pub comments: Vec<Comment>,
 }
 
@@ -47,20 +44,18 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ScanError {
-    /// The line, from 1.
+    /// From 1.
     pub line: usize,
-    /// What is wrong.
     pub reason: String,
 }
 
-impl Document {
+impl<'a> Document<'a> {
     /// The children of an element with this name, in order. Looks at what stands inside that element only.
-    pub fn children<'a>(
-        &'a self,
-        text: &'a [u8],
+    pub fn children<'s>(
+        &'s self,
         parent: Option<usize>,
-        name: &'a str,
-    ) -> impl DoubleEndedIterator<Item = (usize, &'a Element)> {
+        name: &'s str,
+    ) -> impl DoubleEndedIterator<Item = (usize, &'s Element)> {
         let (first, end) = match parent {
             None => (0, self.elements.len()),
             Some(index) => {
@@ -69,21 +64,41 @@ impl Document {
             }
         };
         let elements = (first..end).zip(&self.elements[first..end]);
-        elements.filter(move |(_, element)| element.parent == parent && text[element.name.clone()] == *name.as_bytes())
+        elements.filter(move |(_, element)| element.parent == parent && self.at(&element.name) == name.as_bytes())
+    }
+
+    /// The sections of this name of every `<ossec_config>`.
+    pub fn sections<'s>(&'s self, name: &'s str) -> impl Iterator<Item = (usize, &'s Element)> {
+        self.children(None, "ossec_config").flat_map(move |(root, _)| self.children(Some(root), name))
     }
 
     /// The content of the last child of this name, which is the one that counts.
-    pub fn value<'a>(&'a self, text: &'a [u8], parent: usize, name: &'a str) -> Option<&'a [u8]> {
-        self.children(text, Some(parent), name).next_back().map(|(_, element)| &text[element.content.clone()])
+    pub fn value(&self, parent: usize, name: &str) -> Option<&'a [u8]> {
+        self.children(Some(parent), name).next_back().map(|(_, element)| self.at(&element.content))
+    }
+
+    pub fn attribute(&self, element: &Element, name: &str) -> Option<&'a [u8]> {
+        let found = element.attributes.iter().find(|(key, _)| self.at(key) == name.as_bytes());
+        found.map(|(_, value)| self.at(value))
+    }
+
+    pub fn at(&self, range: &Range<usize>) -> &'a [u8] {
+        &self.text[range.clone()]
+    }
+
+    /// The line of a place, from 1.
+    pub fn line(&self, at: usize) -> usize {
+        line(self.text, at)
     }
 }
 
-/// Reads a text.
-///
-/// # Errors
-/// The first thing that Wazuh's reader would stumble over.
-pub fn scan(text: &[u8]) -> Result<Document, ScanError> {
-    let mut document = Document::default();
+fn line(text: &[u8], at: usize) -> usize {
+    1 + text[..at].iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Reads a text; an error is the first thing that Wazuh's reader would stumble over.
+pub fn scan(text: &[u8]) -> Result<Document<'_>, ScanError> {
+    let mut document = Document { text, ..Document::default() };
     let mut open: Vec<usize> = Vec::new();
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'<', &text[at..]) {
@@ -217,7 +232,7 @@ fn attribute(text: &[u8], tag: usize, start: usize) -> Result<(Attribute, usize)
 }
 
 fn error(text: &[u8], at: usize, reason: &str) -> ScanError {
-    ScanError { line: 1 + text[..at].iter().filter(|byte| **byte == b'\n').count(), reason: reason.to_owned() }
+    ScanError { line: line(text, at), reason: reason.to_owned() }
 }
 
 /// A name for a message: short and printable.
@@ -250,12 +265,12 @@ mod tests {
     fn spans_and_values_are_those_of_the_text() {
         let text = "<r>\n <w name=\"command\"><tag>one</tag><tag>two</tag></w>\n</r>";
         let document = scan(text.as_bytes()).unwrap();
-        let (root, _) = document.children(text.as_bytes(), None, "r").next().unwrap();
-        let (wodle, element) = document.children(text.as_bytes(), Some(root), "w").next().unwrap();
+        let (root, _) = document.children(None, "r").next().unwrap();
+        let (wodle, element) = document.children(Some(root), "w").next().unwrap();
         assert_eq!(&text[element.span.clone()], "<w name=\"command\"><tag>one</tag><tag>two</tag></w>");
         let (name, value) = element.attributes[0].clone();
         assert_eq!((&text[name], &text[value]), ("name", "command"));
-        assert_eq!(document.value(text.as_bytes(), wodle, "tag"), Some(&b"two"[..]));
+        assert_eq!(document.value(wodle, "tag"), Some(&b"two"[..]));
     }
 
     #[test]
