@@ -7,6 +7,7 @@ use crate::clock::span;
 use crate::config::Source;
 use crate::files::FileError;
 use crate::state::StateFolder;
+use crate::state::seen::SeenFiles;
 use crate::state::segment::{Header, Lane};
 use crate::state::spool::Spool;
 
@@ -46,12 +47,16 @@ impl Store {
         }
     }
 
-    /// Tells that lines of the spool are lost, which were written at `to_s`.
+    /// Tells that lines of the spool are lost, which were written at `to_s`. Their ids no longer count as those of lines that have
+    /// come: a backfill brings them back.
     pub(super) fn lose(&mut self, header: &Header, to_s: i64, why: &str) {
         log::error!("source {}: events {} are lost: {why}", header.source, span(header.from_s, to_s));
         let from_s = self.gap.map_or(header.from_s, |(from_s, _)| from_s.min(header.from_s));
         self.gap = Some((from_s, self.gap.map_or(to_s, |(_, before)| before.max(to_s))));
         self.tell(&Notice::gap(&header.source, header.from_s, to_s, why));
+        if let Err(error) = SeenFiles::forget_all(&self.state, &header.source) {
+            log::error!("{error}; a backfill may leave out what is lost");
+        }
     }
 
     /// What of a source cannot be kept. Where nothing can be stored all fetching stops: the next page would fare no better.

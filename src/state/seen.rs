@@ -58,6 +58,23 @@ impl SeenFiles {
         Self { state: state.clone(), key: key(source, &["backfill"]) }
     }
 
+    /// Forgets all ids of the source of this name, those of a backfill as well; of every source where the name is not known.
+    ///
+    /// # Errors
+    /// The file operation that failed.
+    pub fn forget_all(state: &StateFolder, source: &str) -> Result<(), FileError> {
+        let starts = match source {
+            "" => vec!["seen-".to_owned()],
+            _ => vec![Self::of(state, source).start(), Self::of_backfill(state, source).start()],
+        };
+        for start in starts {
+            for name in state.names(&start)? {
+                remove(&state.path().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// How far they go by what is on disk.
     ///
     /// # Errors
@@ -129,13 +146,17 @@ impl SeenFiles {
     }
 
     fn generations(&self) -> Result<Vec<u64>, FileError> {
-        let start = format!("seen-{}.", self.key);
+        let start = self.start();
         let names = self.state.names(&start)?;
         Ok(names.iter().filter_map(|name| name[start.len()..].parse().ok()).collect())
     }
 
+    fn start(&self) -> String {
+        format!("seen-{}.", self.key)
+    }
+
     fn path(&self, generation: u64) -> PathBuf {
-        self.state.path().join(format!("seen-{}.{generation}", self.key))
+        self.state.path().join(format!("{}{generation}", self.start()))
     }
 
     fn open(&self, generation: u64) -> Result<File, FileError> {
@@ -225,6 +246,24 @@ mod tests {
         let ids = files.load(second).unwrap();
         let known = |number| ids.contains(&id(number));
         assert!((0..10).all(known) && !(10..20).any(known) && (20..30).all(known));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_no_longer_known_and_a_mark_into_it_still_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(folder.path());
+        let sources = ["a", "b"].map(|source| [SeenFiles::of(&state, source), SeenFiles::of_backfill(&state, source)]);
+        let mark =
+            sources.each_ref().map(|files| files.each_ref().map(|files| add(files, SeenMark::default(), 0..10)))[0][0];
+        let known = |files: &SeenFiles| files.load(files.mark().unwrap()).unwrap().contains(&id(5));
+        SeenFiles::forget_all(&state, "a").unwrap();
+        assert_eq!(sources.each_ref().map(|files| files.each_ref().map(known)), [[false; 2], [true; 2]]);
+        let [files, _] = &sources[0];
+        let later = add(files, mark, 10..20);
+        let ids = files.load(later).unwrap();
+        assert_eq!((later.ids, ids.contains(&id(5)), ids.contains(&id(15))), (20, false, true));
+        SeenFiles::forget_all(&state, "").unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
