@@ -61,7 +61,7 @@ pub fn run(cli: &Cli) -> Result<Exit, Exit> {
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));
     let global_error = global_error.or_else(|| queue_problem(&config.global, &home));
-    let holds_back = home.wazuh_5_problem();
+    let holds_back = home.no_lines_problem();
     let rules_problem = rules_problem(&home).inspect(|error| log::error!("{error}"));
     let (sources, broken) = sources(&config, &file, home.is_worker);
     let state = StateFolder::at(&config.global.state_dir);

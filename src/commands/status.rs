@@ -104,7 +104,7 @@ fn report(config: &Config, home: &Home, overview: Overview<'_>, now: i64) -> Res
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    problems.extend(home.wazuh_5_problem());
+    problems.extend(home.no_lines_problem());
     let mut sources = Vec::new();
     for source in overview.sources {
         let works_here = match &source.entry.state {

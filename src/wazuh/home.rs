@@ -154,10 +154,26 @@ impl Home {
     }
 
     /// Why it gets no lines. From 5.0 on a command wodle forwards one event a run, the whole output cut at 64 KiB (read in the
-    /// sources of 5.0.0), and an agent that is upgraded keeps our block.
-    pub fn wazuh_5_problem(&self) -> Option<String> {
-        let is_5 = self.numbers().is_some_and(|version| version >= (5, 0));
-        is_5.then(|| format!("this is {self}, which gets no lines: {WAZUH_5}; they are kept in the spool"))
+    /// sources of 5.0.0), and an agent that is upgraded keeps our block. What does not tell its version may be such a one.
+    pub fn no_lines_problem(&self) -> Option<String> {
+        match self.numbers() {
+            Some((5.., _)) => {
+                Some(format!("this is {self}, which gets no lines: {WAZUH_5}; they are kept in the spool"))
+            }
+            Some(_) => None,
+            None => self.unknown_version_problem(),
+        }
+    }
+
+    /// A Wazuh is there and does not tell its version.
+    pub fn unknown_version_problem(&self) -> Option<String> {
+        let control = self.path("bin/wazuh-control");
+        (self.numbers().is_none() && fs::symlink_metadata(&control).is_ok()).then(|| {
+            format!(
+                "{} info does not tell Wazuh's version, and Wazuh 5 would lose lines: they are kept in the spool until it does",
+                control.display()
+            )
+        })
     }
 
     /// Why its queue cannot be the output: without analysisd's counters nobody would know what arrived.

@@ -9,6 +9,10 @@ use crate::wazuh::analysisd::Analysisd;
 use crate::wazuh::home::{Home, HomeError, Kind};
 
 pub(super) fn check(config: &Config, home: &Home, findings: &mut Findings) {
+    if let Some(problem) = home.unknown_version_problem() {
+        let mend = format!("run {} info and mend what it says", home.path("bin/wazuh-control").display());
+        return findings.error("Wazuh", problem, mend);
+    }
     match &home.problem {
         None => findings.ok("Wazuh", home),
         Some(error @ HomeError::Unseen { .. }) => return findings.unknown("Wazuh", error),

@@ -379,6 +379,31 @@ fn wazuh_5_gets_nothing_and_everything_is_kept() {
 }
 
 #[test]
+fn a_wazuh_that_does_not_tell_its_version_gets_nothing_and_everything_is_kept() {
+    for output in ["stdout", "queue"] {
+        let site = Site::with(Settings::default(), &format!("output = {output}\n"));
+        let analysisd = analysisd(&site);
+        site.store(60, 0..10);
+        site.set_version("agent", "");
+        // It says nothing, or cannot be run.
+        assert!(site.collect().expect(1).stdout.is_empty());
+        fs::write(site.wazuh("bin/wazuh-control"), "").unwrap();
+        assert!(site.collect().expect(1).stdout.is_empty());
+        let seen = "wazuh-control info does not tell Wazuh's version";
+        assert!(site.log().contains(seen), "{}", site.log());
+        for command in ["status", "check"] {
+            let said = site.place.run(&[command]).expect(1).text();
+            assert!(said.contains(seen) && said.contains("kept in the spool"), "{command}: {said}");
+        }
+        site.set_version("server", "v4.14.9");
+        let ended = site.collect().expect(0);
+        let mut arrived = numbers(&ended.events());
+        arrived.extend(in_file(&analysisd));
+        assert_eq!(arrived, all(0..10));
+    }
+}
+
+#[test]
 fn a_damaged_record_of_nothing_is_set_aside_once() {
     let site = Site::new();
     site.store(60, 0..3);
