@@ -5,9 +5,11 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
 
 use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid, setuid};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, chownat, fchmod, fchown, openat};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::files::FileError;
 
@@ -56,19 +58,40 @@ pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError
     fchown(&folder, Some(uid), Some(gid)).map_err(failed("change the owner of"))
 }
 
-/// Becomes `user`, with the user's own group only, for the whole process and for good. Must come before any thread starts.
+/// Becomes `user`, with the user's own group and that of Wazuh only, for the whole process and for good. Must come before any
+/// thread starts.
 ///
 /// # Errors
 /// When the system refuses, or when root could still come back: then nothing may go on.
-pub fn become_user(user: &User) -> io::Result<()> {
+pub fn become_user(user: &User, wazuh: Option<Gid>) -> io::Result<()> {
     let root: (Uid, Gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    setgroups(&[user.gid])?;
+    setgroups(&groups(user, wazuh))?;
     setresgid(user.gid, user.gid, user.gid)?;
     setresuid(user.uid, user.uid, user.uid)?;
     if setuid(root.0).is_ok() || setresgid(root.1, root.1, root.1).is_ok() || is_root() {
         return Err(io::Error::other("root could come back"));
     }
     Ok(())
+}
+
+/// What `trial` finds as `user` with the same groups: in a thread of its own, so that nothing else changes.
+///
+/// # Errors
+/// When the system refuses.
+pub fn as_user<T: Send>(user: &User, wazuh: Option<Gid>, trial: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let (uid, gid) = ids(user);
+    let groups: Vec<_> = groups(user, wazuh).iter().map(|gid| rustix::fs::Gid::from_raw(gid.as_raw())).collect();
+    let tried = move || {
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        Ok(trial())
+    };
+    thread::scope(|scope| scope.spawn(tried).join()).unwrap_or_else(|_| Err(io::Error::other("the trial ended early")))
+}
+
+fn groups(user: &User, wazuh: Option<Gid>) -> Vec<Gid> {
+    [Some(user.gid), wazuh].into_iter().flatten().collect()
 }
 
 fn ids(user: &User) -> (rustix::fs::Uid, rustix::fs::Gid) {

@@ -54,7 +54,7 @@ pub fn run(cli: &Cli, args: &BackfillArgs) -> Exit {
     if sources.is_empty() {
         return exit;
     }
-    if let Err(error) = leave_root(&config.global) {
+    if let Err(error) = leave_root(&config.global, None) {
         log::error!("{error}");
         return Exit::Local;
     }

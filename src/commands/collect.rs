@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::unistd::User;
+use nix::unistd::{Gid, User};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -79,7 +79,7 @@ pub fn run(cli: &Cli) -> Result<Exit, Exit> {
     let configured_eps = sources.iter().filter_map(|(source, _)| source.max_eps).min();
     let budget = Budget::new(home.interval_s(), configured_eps.unwrap_or_else(|| home.max_eps()));
     let output = if global_error.is_none() { config.global.output } else { Output::Stdout };
-    leave_root(&config.global).map_err(cannot_run)?;
+    leave_root(&config.global, home.group()).map_err(cannot_run)?;
     let guard = LineGuard::default();
     end_when_late(guard.clone(), budget.watchdog().saturating_sub(started.elapsed()));
     let _lock = lock(&state)?;
@@ -191,8 +191,8 @@ fn queue_problem(global: &Global, home: &Home) -> Option<String> {
         .inspect(|error| log::error!("{error}"))
 }
 
-/// Makes the state folder ready and becomes the user that the work is done as.
-pub(super) fn leave_root(global: &Global) -> Result<(), String> {
+/// Makes the state folder ready and becomes the user that the work is done as, with the group of Wazuh where its sockets are used.
+pub(super) fn leave_root(global: &Global, wazuh: Option<Gid>) -> Result<(), String> {
     let owner: Option<User> = if privileges::is_root() && global.user != "root" {
         let user = privileges::user(&global.user);
         if user.is_none() {
@@ -204,7 +204,9 @@ pub(super) fn leave_root(global: &Global) -> Result<(), String> {
     };
     privileges::prepare_folder(&global.state_dir, owner.as_ref()).map_err(|error| error.to_string())?;
     match owner {
-        Some(user) => privileges::become_user(&user).map_err(|error| format!("cannot become {}: {error}", user.name)),
+        Some(user) => {
+            privileges::become_user(&user, wazuh).map_err(|error| format!("cannot become {}: {error}", user.name))
+        }
         None => Ok(()),
     }
 }

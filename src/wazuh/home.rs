@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::unistd::Gid;
+
 use super::conf::scan::scan;
 use super::program::{self, PROGRAM_S_MAX};
 
@@ -186,6 +188,11 @@ impl Home {
 
     fn numbers(&self) -> Option<(u32, u32)> {
         version_numbers(self.version.as_deref()?)
+    }
+
+    /// The group that may use its sockets, which is that of its files; none where they are root's.
+    pub fn group(&self) -> Option<Gid> {
+        (self.wazuh.1 != 0).then_some(Gid::from_raw(self.wazuh.1))
     }
 
     pub fn folder(&self) -> &Path {

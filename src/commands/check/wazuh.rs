@@ -5,7 +5,8 @@ use std::io;
 use crate::config::{Config, Output};
 use crate::findings::Findings;
 use crate::install;
-use crate::wazuh::analysisd::Analysisd;
+use crate::privileges;
+use crate::wazuh::analysisd::{Analysisd, StatsError};
 use crate::wazuh::home::{Home, HomeError, Kind};
 
 pub(super) fn check(config: &Config, home: &Home, findings: &mut Findings) {
@@ -25,28 +26,42 @@ pub(super) fn check(config: &Config, home: &Home, findings: &mut Findings) {
     }
     install::check_restart(home, findings);
     install::check(home, findings);
-    check_queue(home, findings);
+    check_queue(config, home, findings);
     if let Some(problem) = home.queue_problem().filter(|_| config.global.output == Output::Queue) {
         findings.error("output", problem, "set output = stdout");
     }
     if home.kind == Kind::Manager {
-        check_drops(home, findings);
+        check_drops(config, home, findings);
     }
     if !config.sources.is_empty() && home.is_worker {
         findings.ok("cluster", "this is a worker: sources with run_on = master are asked by the master");
     }
 }
 
-fn check_queue(home: &Home, findings: &mut Findings) {
-    match Analysisd::of(home).connect() {
-        Ok(()) => findings.ok("queue", format!("{} takes events", home.queue_socket().display())),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => findings.unknown("queue", error),
-        Err(error) => findings.error("queue", error, "start Wazuh: wazuh-control start"),
+fn check_queue(config: &Config, home: &Home, findings: &mut Findings) {
+    let connected = as_collector(config, home, || Analysisd::of(home).connect()).and_then(|connected| connected);
+    match (connected, is_other(config)) {
+        (Ok(()), is_other) => {
+            let whose = if is_other { format!(" of the user {}", config.global.user) } else { String::new() };
+            findings.ok("queue", format!("{} takes events{whose}", home.queue_socket().display()));
+        }
+        (Err(error), true) if error.kind() == io::ErrorKind::PermissionDenied => {
+            findings.error("queue", format!("user {}: {error}", config.global.user), "set user = wazuh");
+        }
+        (Err(error), false) if error.kind() == io::ErrorKind::PermissionDenied => findings.unknown("queue", error),
+        (Err(error), _) => findings.error("queue", error, "start Wazuh: wazuh-control start"),
     }
 }
 
-fn check_drops(home: &Home, findings: &mut Findings) {
-    match Analysisd::of(home).stats().map(|stats| stats.counters.dropped) {
+fn check_drops(config: &Config, home: &Home, findings: &mut Findings) {
+    let stats = match as_collector(config, home, || Analysisd::of(home).stats()) {
+        Ok(stats) => stats,
+        Err(error) => return findings.unknown("analysisd", error),
+    };
+    match stats.map(|stats| stats.counters.dropped) {
+        Err(error @ StatsError::Denied { .. }) if is_other(config) => {
+            findings.error("analysisd", format!("user {}: {error}", config.global.user), "set user = wazuh");
+        }
         Err(error) => {
             findings.unknown("analysisd", format!("its counters cannot be read (they need Wazuh 4.4 or later): {error}"));
         }
@@ -56,5 +71,18 @@ fn check_drops(home: &Home, findings: &mut Findings) {
             format!("it has dropped {dropped} events of command wodles since its start: its queue was full"),
             "lower wazuh_modules.max_eps or set output = queue, or find what keeps analysisd busy (var/run/wazuh-analysisd.state)",
         ),
+    }
+}
+
+/// Whether `collect` becomes another user than the one that checks.
+fn is_other(config: &Config) -> bool {
+    privileges::is_root() && privileges::user(&config.global.user).is_some()
+}
+
+/// What `collect` would find, as the user that it becomes.
+fn as_collector<T: Send>(config: &Config, home: &Home, trial: impl FnOnce() -> T + Send) -> io::Result<T> {
+    match privileges::user(&config.global.user).filter(|_| privileges::is_root()) {
+        Some(user) => privileges::as_user(&user, home.group(), trial),
+        None => Ok(trial()),
     }
 }

@@ -33,6 +33,9 @@ const ROOM_BYTES_MIN: u64 = 1 << 20;
 pub const NO_ROOM: &str =
     "there is no room in Wazuh's logs/alerts, so that alerts would be lost: make room on that disk";
 
+/// What to say where a socket of Wazuh's may not be used.
+const DENIED: &str = "this user may not use it: set user = wazuh";
+
 /// The way to analysisd.
 #[derive(Debug)]
 pub struct Analysisd {
@@ -43,6 +46,8 @@ pub struct Analysisd {
     head: Vec<u8>,
     message: Vec<u8>,
     socket: Option<UnixDatagram>,
+    /// It is of a version that has counters.
+    has_counters: bool,
 }
 
 /// What became of a line.
@@ -73,17 +78,25 @@ pub enum StatsError {
         /// What is wrong with the answer.
         problem: String,
     },
+    /// It has counters, and they are not for us.
+    #[error("cannot use {} ({error}): {DENIED}", path.display())]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// It has only just started.
     #[error("analysisd is just starting")]
     Starting,
 }
 
 impl StatsError {
-    /// Whether there may be counters soon: somebody listens who has them.
+    /// Whether there may be counters soon: somebody listens who has them, or somebody else may mend it.
     pub fn may_pass(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
         match self {
-            Self::Starting => true,
+            Self::Starting | Self::Denied { .. } => true,
             Self::NoCounters { .. } => false,
             Self::NoAnswer { error, .. } => !matches!(error.kind(), ConnectionRefused | NotFound | PermissionDenied),
         }
@@ -101,6 +114,7 @@ impl Analysisd {
             head: format!("1:command_{TAG}:").into_bytes(),
             message: Vec::new(),
             socket: None,
+            has_counters: home.queue_problem().is_none(),
         }
     }
 
@@ -120,10 +134,8 @@ impl Analysisd {
             return Ok(());
         }
         let named = |error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot connect to {} ({error}): is Wazuh running?", self.queue.display()),
-            )
+            let why = if error.kind() == io::ErrorKind::PermissionDenied { DENIED } else { "is Wazuh running?" };
+            io::Error::new(error.kind(), format!("cannot connect to {} ({error}): {why}", self.queue.display()))
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(Duration::from_millis(SEND_MS_MAX)))?;
@@ -178,7 +190,10 @@ impl Analysisd {
     /// Why there are none.
     pub fn stats(&self) -> Result<Stats, StatsError> {
         let path = || self.control.clone();
-        let answer = self.ask().map_err(|error| StatsError::NoAnswer { path: path(), error })?;
+        let answer = self.ask().map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied if self.has_counters => StatsError::Denied { path: path(), error },
+            _ => StatsError::NoAnswer { path: path(), error },
+        })?;
         let stats = stats::parse(&answer).map_err(|problem| StatsError::NoCounters { path: path(), problem })?;
         let mut stats = stats.ok_or(StatsError::Starting)?;
         stats.counters.boot = crate::wazuh::wodle::boot();

@@ -81,6 +81,8 @@ fn all_that_root_has_is_given_up() {
     fs::set_permissions(site.place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let config = fs::read_to_string(site.place.config()).unwrap().replace("user = root", "user = nobody");
     fs::write(site.place.config(), config).unwrap();
+    // Wazuh's group is the one that is kept.
+    std::os::unix::fs::chown(site.wazuh("etc"), None, Some(42)).unwrap();
     site.store(60, 0..50);
     site.akamai.fail([Fault::Trickle(500, Duration::from_millis(20))]);
     let collect = site.command();
@@ -97,7 +99,7 @@ fn all_that_root_has_is_given_up() {
         line.split_whitespace().map(|id| id.parse().unwrap()).collect()
     };
     let group = ids("Gid:")[0];
-    assert_eq!((ids("Uid:"), ids("Gid:"), ids("Groups:")), (vec![65_534; 4], vec![group; 4], vec![group]));
+    assert_eq!((ids("Uid:"), ids("Gid:"), ids("Groups:")), (vec![65_534; 4], vec![group; 4], vec![42, group]));
     assert!(group != 0 && status.contains("CapEff:\t0000000000000000") && status.contains("CapPrm:\t0000000000000000"));
 }
 

@@ -11,3 +11,4 @@ pub mod recovery;
 mod runs;
 pub mod site;
 mod together;
+mod user;
