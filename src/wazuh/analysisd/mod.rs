@@ -12,12 +12,17 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
+
 use self::stats::{ANSWER_BYTES_MAX, Stats};
 use super::TAG;
 use super::home::Home;
 
 /// Time to wait for room in the receiver's kernel queue, in milliseconds.
 const SEND_MS_MAX: u64 = 100;
+
+/// Bytes of the largest message: `max_line` at its most and its head. Wazuh makes as much room (OS_MAXSTR).
+const MESSAGE_BYTES_MAX: usize = 65_536;
 
 /// Time for an answer with counters, in seconds: during a hot reload it takes one.
 const STATS_S_MAX: u64 = 3;
@@ -138,6 +143,7 @@ impl Analysisd {
             io::Error::new(error.kind(), format!("cannot connect to {} ({error}): {why}", self.queue.display()))
         };
         let socket = UnixDatagram::unbound()?;
+        allow_largest_message(&socket)?;
         socket.set_write_timeout(Some(Duration::from_millis(SEND_MS_MAX)))?;
         socket.connect(&self.queue).map_err(named)?;
         self.socket = Some(socket);
@@ -257,6 +263,15 @@ fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
+/// Lets the largest message through, where the system's default (`net.core.wmem_default`) is too small for it. The kernel gives
+/// twice what it is asked for, and counts what it adds.
+fn allow_largest_message(socket: &UnixDatagram) -> io::Result<()> {
+    if sockopt::socket_send_buffer_size(socket)? < 2 * MESSAGE_BYTES_MAX {
+        sockopt::set_socket_send_buffer_size(socket, MESSAGE_BYTES_MAX)?;
+    }
+    Ok(())
+}
+
 /// The kernel's queue is full, or its memory for what is under way.
 fn is_no_room(error: &io::Error) -> bool {
     let no_buffers = rustix::io::Errno::NOBUFS.raw_os_error();
@@ -269,6 +284,17 @@ fn is_no_room(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn the_largest_message_has_room_whatever_the_systems_default_is() {
+        let (socket, _receiver) = UnixDatagram::pair().unwrap();
+        sockopt::set_socket_send_buffer_size(&socket, 8 << 10).unwrap();
+        let message = [b'x'; MESSAGE_BYTES_MAX];
+        let too_large = rustix::io::Errno::MSGSIZE.raw_os_error();
+        assert_eq!(socket.send(&message).unwrap_err().raw_os_error(), Some(too_large));
+        allow_largest_message(&socket).unwrap();
+        assert_eq!(socket.send(&message).unwrap(), MESSAGE_BYTES_MAX);
+    }
 
     #[test]
     fn a_listener_that_takes_nobody_is_no_reason_to_wait() {
