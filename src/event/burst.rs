@@ -22,7 +22,7 @@ const WINDOW_MS_MAX: i64 = 300_000;
 /// The latest events by whose median the time is told: fewer than half of them may have a wrong one.
 const RECENT: usize = 15;
 
-/// Marks of one kind beyond those that complete a burst: what is far ahead of the others must not take their room.
+/// Marks of one kind beyond those that complete a burst: what is ahead of the others must not take their room.
 const SPARE_MARKS: usize = 2;
 
 /// Marks of one source or host, of all kinds, in a saved state.
@@ -32,7 +32,7 @@ const MARKS_MAX: usize = 128;
 const EVICTED_SHARE: usize = 10;
 
 /// What begins a saved state: a name and a version.
-const MAGIC: &[u8; 8] = b"bursts\0\x02";
+const MAGIC: &[u8; 8] = b"bursts\0\x03";
 
 /// A kind of burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -245,7 +245,7 @@ impl Bursts {
         let before = counter.bytes();
         counter.latest_ms = counter.latest_ms.max(time_ms);
         counter.marks.retain(|mark| mark.time_ms > expired_ms);
-        let complete = counter.add(rule, value, time_ms);
+        let complete = counter.add(rule, value, time_ms, self.now_ms.saturating_add(WINDOW_MS_MAX));
         self.marks_bytes = self.marks_bytes - before + counter.bytes();
         complete
     }
@@ -281,30 +281,34 @@ impl Counter {
         self.marks.capacity() * size_of::<Mark>()
     }
 
-    fn add(&mut self, rule: &Rule, value: u32, time_ms: i64) -> bool {
+    fn add(&mut self, rule: &Rule, value: u32, time_ms: i64, far_ms: i64) -> bool {
         let kind = rule.burst as u8;
         let near = |mark: &Mark| mark.time_ms.abs_diff(time_ms) < rule.window_ms.unsigned_abs();
         let known = |mark: &&mut Mark| mark.kind == kind && rule.distinct && mark.value == value && near(mark);
         match self.marks.iter_mut().find(known) {
             Some(known) => known.time_ms = known.time_ms.max(time_ms),
-            None => self.push(Mark { time_ms, value, kind }, rule.needed + SPARE_MARKS),
+            None => self.push(Mark { time_ms, value, kind }, rule.needed + SPARE_MARKS, far_ms),
         }
         let completed = kind | COMPLETED;
         if self.marks.iter().any(|mark| mark.kind == completed && near(mark)) || !self.is_complete(rule, time_ms) {
             return false;
         }
-        self.push(Mark { time_ms, value: 0, kind: completed }, SPARE_MARKS);
+        self.push(Mark { time_ms, value: 0, kind: completed }, SPARE_MARKS, far_ms);
         true
     }
 
-    /// Adds a mark; no more than `marks_max` of its kind are kept, the latest.
-    fn push(&mut self, mark: Mark, marks_max: usize) {
+    /// Adds a mark; of its kind the latest `marks_max` up to `far_ms` are kept, and as many beyond: what is far ahead of the
+    /// time takes no room from the others.
+    fn push(&mut self, mark: Mark, marks_max: usize, far_ms: i64) {
         self.marks.push(mark);
-        let of_kind = || self.marks.iter().enumerate().filter(|(_, other)| other.kind == mark.kind);
-        if of_kind().count() > marks_max
-            && let Some((oldest, _)) = of_kind().min_by_key(|(_, other)| other.time_ms)
-        {
-            self.marks.remove(oldest);
+        for is_far in [false, true] {
+            let like = |other: &Mark| other.kind == mark.kind && (other.time_ms > far_ms) == is_far;
+            let alike = || self.marks.iter().enumerate().filter(|(_, other)| like(other));
+            if alike().count() > marks_max
+                && let Some((oldest, _)) = alike().min_by_key(|(_, other)| other.time_ms)
+            {
+                self.marks.remove(oldest);
+            }
         }
     }
 
@@ -320,13 +324,11 @@ impl Counter {
 }
 
 /// What counts as one source: an IPv4 address, or the /64 that an IPv6 one is of.
-fn network(address: IpAddr) -> [u8; 8] {
-    let mut network = [0; 8];
+fn network(address: IpAddr) -> [u8; 16] {
     match address.to_canonical() {
-        IpAddr::V4(address) => network[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => network.copy_from_slice(&address.octets()[..8]),
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => (address.to_bits() >> 64 << 64).to_be_bytes(),
     }
-    network
 }
 
 /// The source or host for which an event counts towards a burst, and the value it counts with.

@@ -45,6 +45,11 @@ fn every_spelling_of_an_address_and_every_one_of_a_64_count_as_one() {
     let other =
         (0..8).filter(|time| !counted(&mut bursts, &blocked(1_000, &format!("2001:db8:0:{time}::1"))).is_empty());
     assert_eq!(other.count(), 0);
+    for unlike in [["32.1.13.184", "2001:db8::1"], ["0.0.0.0", "::1"]] {
+        let mut bursts = Bursts::default();
+        let marks = (0..14).filter(|time| !counted(&mut bursts, &blocked(1_000, unlike[time % 2])).is_empty());
+        assert_eq!(marks.count(), 0, "{unlike:?}");
+    }
 }
 
 #[test]
@@ -63,6 +68,29 @@ fn one_event_far_off_the_others_changes_nothing_for_them() {
             }
         }
     }
+}
+
+#[test]
+fn events_far_ahead_of_the_others_take_no_room_from_them() {
+    for ahead_s in [[90_000, 180_000, 270_000], [90_000, 90_010, 90_020]] {
+        let mut bursts = Bursts::default();
+        let marks = (0..70).filter(|&time| {
+            if let Some(ahead) = (0..3).find(|ahead| time == 3 + 20 * ahead) {
+                let ahead_s = ahead_s[usize::try_from(ahead).unwrap()];
+                assert_eq!(counted(&mut bursts, &blocked(1_000 + ahead_s, "192.0.2.1")), "");
+            }
+            !counted(&mut bursts, &blocked(1_000 + 10 * time, "192.0.2.1")).is_empty()
+        });
+        assert_eq!(marks.collect::<Vec<i64>>(), [7, 37, 67]);
+    }
+}
+
+#[test]
+fn a_burst_after_a_quiet_day_is_seen_at_once() {
+    let mut bursts = Bursts::default();
+    let times =
+        (0..20).chain(90_000..90_020).filter(|time| !counted(&mut bursts, &blocked(*time, "192.0.2.1")).is_empty());
+    assert_eq!(times.collect::<Vec<i64>>(), [7, 90_007]);
 }
 
 #[test]
