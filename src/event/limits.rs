@@ -184,10 +184,11 @@ fn cut_members(event: &mut Map<String, Value>, mut excess: usize, names: &mut Ve
             Some(inner) => {
                 let kept = |name: &str| KEPT.contains(&&[key.as_str(), name][..]);
                 let sized = inner.iter().filter(|(name, _)| !kept(name));
-                members.extend(sized.map(|(name, value)| (written_length(value), key.clone(), Some(name.clone()))));
+                members
+                    .extend(sized.map(|(name, value)| (member_length(name, value), key.clone(), Some(name.clone()))));
             }
             None if KEPT.contains(&&[key.as_str()][..]) => {}
-            None => members.push((written_length(value), key.clone(), None)),
+            None => members.push((member_length(key, value), key.clone(), None)),
         }
     }
     members.sort_by_key(|(size, ..)| Reverse(*size));
@@ -219,6 +220,11 @@ fn drop_last_items(items: &mut Vec<Value>, excess: usize) -> usize {
         gone += items.pop().map_or(0, |item| written_length(&item) + 1);
     }
     gone
+}
+
+/// With the quotes of its name, its colon and its comma.
+fn member_length(name: &str, value: &Value) -> usize {
+    escaped_length(name) + 4 + written_length(value)
 }
 
 fn written_length(value: &Value) -> usize {
@@ -319,6 +325,28 @@ mod tests {
         assert_eq!(fitted["type"], "akamai_siem");
         assert_eq!(fitted["akamai"]["verdict"], "mitigated");
         assert_eq!(fitted["akamai"]["truncated"][0], "y.list");
+    }
+
+    #[test]
+    fn of_many_like_members_no_more_are_left_out_than_must_be() {
+        for (count, name_bytes, value_bytes, line_bytes_max) in
+            [(60, 7, 300, 1_024), (200, 7, 300, 2_000), (150, 7, 40, 4_000), (215, 247, 80, 65_000)]
+        {
+            let name = |n: usize| format!("{}{n:03}", "m".repeat(name_bytes));
+            let members: Map<String, Value> = (0..count).map(|n| (name(n), json!("v".repeat(value_bytes)))).collect();
+            let event = json!({"type": "akamai_siem", "url": "/", "x": members, "attackData": {"policyId": "p"},
+                "akamai": {"event_id": "0", "verdict": "mitigated"}});
+            let line = fit(event.to_string().as_bytes(), line_bytes_max);
+            let most_bytes_lost = name_bytes + value_bytes + line_bytes_max / NAMES_SHARE;
+            assert!(line.len() <= line_bytes_max && line.len() + most_bytes_lost > line_bytes_max, "{}", line.len());
+            let fitted: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!((&fitted["url"], &fitted["attackData"]["policyId"]), (&json!("/"), &json!("p")));
+            let names = fitted["akamai"]["truncated"].as_array().unwrap();
+            assert!(
+                !names.is_empty() && names.iter().all(|name| name.as_str().unwrap().starts_with("x.m")),
+                "{names:?}"
+            );
+        }
     }
 
     #[test]
