@@ -48,6 +48,8 @@ pub struct Slices {
     to: i64,
     length_s: i64,
     length_s_max: i64,
+    /// Events that the last answer lacked, where it was not taken.
+    lacked: Option<u64>,
 }
 
 /// One request.
@@ -144,7 +146,8 @@ impl Window {
 impl Slices {
     /// The span from `from` to `to`, in pieces of at most so many seconds.
     pub fn new(from: i64, to: i64, length_s_max: i64) -> Self {
-        Self { at: from, to, length_s: length_s_max.max(1), length_s_max: length_s_max.max(1) }
+        let length_s = length_s_max.max(1);
+        Self { at: from, to, length_s, length_s_max: length_s, lacked: None }
     }
 
     /// The next piece: its first and last second. None where everything has come.
@@ -156,6 +159,15 @@ impl Slices {
     pub fn done(&mut self) {
         self.at = self.at.saturating_add(self.length_s).min(self.to);
         self.length_s = self.length_s.saturating_mul(2).min(self.length_s_max);
+    }
+
+    /// Whether an answer is taken that lacks so many events by Akamai's count: where the one before lacked as many, or the piece
+    /// cannot be smaller, asking again would help no further.
+    pub fn accepts(&mut self, lacking: u64) -> bool {
+        let is_smallest = self.length_s.min(self.to - self.at) <= 1;
+        let accepts = lacking == 0 || self.lacked.is_some_and(|before| before == lacking || is_smallest);
+        self.lacked = (!accepts).then_some(lacking);
+        accepts
     }
 
     /// The next piece is too much for one answer: half of it then. False where it is a single second.

@@ -14,8 +14,8 @@ use crate::event::{EventDecoder, EventId};
 use crate::files::FileError;
 use crate::state::cursor::CursorFile;
 use crate::state::delivery::DeliveryFile;
-use crate::state::forward::roll_forward;
-use crate::state::seen::{SeenFiles, SeenIds};
+use crate::state::forward::{health_of, roll_forward};
+use crate::state::seen::{SeenFiles, SeenIds, SeenMark};
 use crate::state::segment::{Header, Lane};
 use crate::state::spool::Spool;
 use crate::state::{Loaded, StateFolder, StateLock};
@@ -29,7 +29,7 @@ const SPOOL_PERCENT_MAX: u64 = 75;
 /// Time between two slices in which the state folder is free, in milliseconds: a `collect` that waits looks more often.
 const UNLOCKED_MS: u64 = 500;
 
-/// The longest wait between two attempts, in seconds: meanwhile no `collect` can work.
+/// The longest wait between two attempts, in seconds.
 const WAIT_S_MAX: u64 = 60;
 
 /// Times that one slice is asked for before the backfill is given up.
@@ -77,12 +77,14 @@ pub enum BackfillError {
 /// How one slice ended.
 enum Slice {
     Stored(u64),
+    /// Fewer events came than Akamai counts.
+    Short(String),
     TooLarge(String),
 }
 
 impl Backfill<'_> {
-    /// Fetches the span; `lock` gives the right to change the state folder, which is held for one slice at a time so that
-    /// `collect` gets in between. `progress` hears up to which second everything is stored, and how many events that were.
+    /// Fetches the span; `lock` gives the right to change the state folder. It is held only while an answer is read, which ends
+    /// within [`ANSWER_S_MAX`], so that `collect` gets in between. `progress` hears up to which second everything is stored, and how many events that were.
     /// Returns the events stored.
     ///
     /// # Errors
@@ -97,15 +99,20 @@ impl Backfill<'_> {
         let mut slices = Slices::new(from, to, SLICE_S);
         let mut events = 0;
         while let Some((from, to)) = slices.next() {
+            let answer = self.ask(from, to, pace)?;
             let ended = {
                 let _lock = lock().ok_or(BackfillError::Locked)?;
-                self.slice(from, to, pace)?
+                self.take(answer, from, &mut slices)?
             };
             match ended {
                 Slice::Stored(stored) => {
                     slices.done();
                     events += stored;
                     progress(to, events);
+                }
+                Slice::Short(reason) => {
+                    slices.halve();
+                    log::debug!("source {}: {reason}; asking again", self.source.name);
                 }
                 Slice::TooLarge(reason) if slices.halve() => {
                     log::debug!("source {}: {reason}; asking for half the span", self.source.name);
@@ -120,10 +127,10 @@ impl Backfill<'_> {
     /// Ids of lines that have been delivered or backfilled, as far as they are remembered.
     fn known(&self, backfilled: &SeenFiles) -> Result<SeenIds, FileError> {
         let seen = SeenFiles::of(self.state, &self.source.name);
-        let delivered = match CursorFile::of(self.state, self.source).load()? {
-            Loaded::Intact(cursor) => seen.load(cursor.seen)?,
-            Loaded::Missing | Loaded::Corrupt => SeenIds::default(),
-        };
+        let cursor = CursorFile::of(self.state, self.source).load()?.intact();
+        let of_cursor = cursor.map_or(SeenMark::default(), |cursor| cursor.seen);
+        // The ids are the source's: it may have been asked for something else since.
+        let delivered = seen.load(of_cursor.max(health_of(self.state, &self.source.name)?.seen))?;
         Ok(delivered.and(backfilled.load_recent(RETENTION_S.unsigned_abs())?))
     }
 
@@ -140,15 +147,13 @@ impl Backfill<'_> {
         Ok(delivered.max(cursor))
     }
 
-    fn slice(&self, from: i64, to: i64, pace: &mut Pace) -> Result<Slice, BackfillError> {
+    /// Reads the answer for a slice that begins at `from` into the spool.
+    fn take(&self, answer: Answer, from: i64, slices: &mut Slices) -> Result<Slice, BackfillError> {
         let backfilled = SeenFiles::of_backfill(self.state, &self.source.name);
         let mut spool = Spool::recover(self.state)?;
         spool.number_beyond(self.last_number()?);
         roll_forward(self.state, &mut spool)?;
         let known = self.known(&backfilled)?;
-        let window = Window { from, to: Some(to) };
-        let (config_ids, limit) = (self.source.config_ids.clone(), self.source.limit);
-        let answer = self.ask(&Query { config_ids, range: Range::Window(window), limit }, pace)?;
         let mut decoder = EventDecoder::new(self.source.events.clone());
         let mut segment = spool.write(&Header::new(&self.source.name, from))?;
         let mut ids = Vec::new();
@@ -169,24 +174,28 @@ impl Backfill<'_> {
                 return Err(error.into());
             }
         };
-        let too_large = match page.end {
-            PageEnd::Whole(context) if context.is_full(page.received, limit) => {
-                Some(format!("it is full with {} events; a larger limit may help", page.received))
+        let name = &self.source.name;
+        let refused = match page.end {
+            PageEnd::Whole(context) if context.is_full(page.received, self.source.limit) => {
+                let reason = format!("it is full with {} events; a larger limit may help", page.received);
+                Some(Ok(Slice::TooLarge(reason)))
             }
-            PageEnd::Whole(context) if context.lacking(page.received) > 0 => {
-                Some(format!("Akamai counts {} events more than it sent", context.lacking(page.received)))
+            PageEnd::Whole(context) => {
+                let lacking = context.lacking(page.received);
+                let reason = format!("Akamai counts {lacking} events more than it sent");
+                let is_taken = slices.accepts(lacking);
+                if is_taken && lacking > 0 {
+                    log::warn!("source {name}: {reason}, again; they are given up");
+                }
+                (!is_taken).then_some(Ok(Slice::Short(reason)))
             }
-            PageEnd::Whole(_) => None,
-            PageEnd::Incomplete(reason) => Some(reason),
-            PageEnd::Expired => Some("Akamai says that this is too old".into()),
-            PageEnd::NoRoom => {
-                segment.discard();
-                return Err(BackfillError::Full(spool.bytes()));
-            }
+            PageEnd::Incomplete(reason) => Some(Ok(Slice::TooLarge(reason))),
+            PageEnd::Expired => Some(Ok(Slice::TooLarge("Akamai says that this is too old".into()))),
+            PageEnd::NoRoom => Some(Err(BackfillError::Full(spool.bytes()))),
         };
-        if let Some(reason) = too_large {
+        if let Some(refused) = refused {
             segment.discard();
-            return Ok(Slice::TooLarge(reason));
+            return refused;
         }
         let lines = segment.lines;
         if lines == 0 {
@@ -194,17 +203,19 @@ impl Backfill<'_> {
         } else {
             spool.seal(segment, Lane::Events, None)?;
             if let Err(error) = remember(&backfilled, &ids) {
-                log::warn!("source {}: {error}; another backfill of this span will bring it again", self.source.name);
+                log::warn!("source {name}: {error}; another backfill of this span will bring it again");
             }
         }
         Ok(Slice::Stored(lines))
     }
 
-    /// Asks until there is an answer, or it makes no sense.
-    fn ask(&self, query: &Query, pace: &mut Pace) -> Result<Answer, AskError> {
+    /// Asks for a slice until there is an answer, or it makes no sense.
+    fn ask(&self, from: i64, to: i64, pace: &mut Pace) -> Result<Answer, AskError> {
+        let (config_ids, range) = (self.source.config_ids.clone(), Range::Window(Window { from, to: Some(to) }));
+        let query = Query { config_ids, range, limit: self.source.limit };
         let (mut attempt, mut skew_s) = (0, 0);
         loop {
-            let asked = pace.ask(self.source, || self.client.ask(query, skew_s, Duration::from_secs(ANSWER_S_MAX)));
+            let asked = pace.ask(self.source, || self.client.ask(&query, skew_s, Duration::from_secs(ANSWER_S_MAX)));
             let error = match asked {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

@@ -1,4 +1,4 @@
-//! `fetch`: a time window, whole, events to stdout. Never remembers anything, never asks again after a failure.
+//! `fetch`: a time window, whole, events to stdout. Never remembers anything, never asks again for what failed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -32,10 +32,6 @@ enum FetchError {
     NoContext { events: u64 },
     #[error("the answer ended with \"Bad offset, expired data requested\" after {events} events")]
     Expired { events: u64 },
-    #[error(
-        "the answer is incomplete: {events} events came, Akamai counts {lacking} more than it sent; ask for a smaller window"
-    )]
-    Short { lacking: u64, events: u64 },
     #[error(
         "{received} events and more came for the one second from {second}: they do not fit into one answer; set a larger limit"
     )]
@@ -127,12 +123,21 @@ fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output, pace: 
     while let Some((from, to)) = slices.next() {
         let answer = pace.ask(source, || fetching.ask(from, to))?;
         let (context, received) = fetching.print_page(answer, from, to)?;
-        if !context.is_full(received, source.limit) {
+        // Akamai's pages overshoot their limit a little, so only fewer lines than it counts are a fault.
+        let (lacking, name) = (context.lacking(received), &source.name);
+        if context.is_full(received, source.limit) {
+            if !slices.halve() {
+                return Err(FetchError::Full { second: from, received });
+            }
+            log::info!("source {name}: an answer is full with {received} events; asking for smaller windows");
+        } else if slices.accepts(lacking) {
             slices.done();
-        } else if slices.halve() {
-            log::info!("source {}: an answer is full with {received} events; asking for smaller windows", source.name);
+            if lacking > 0 {
+                log::warn!("source {name}: Akamai counts {lacking} events more than it sent, again; they are given up");
+            }
         } else {
-            return Err(FetchError::Full { second: from, received });
+            slices.halve();
+            log::info!("source {name}: Akamai counts {lacking} events more than it sent; asking again");
         }
         last = Some(context);
     }
@@ -205,10 +210,6 @@ impl Fetching<'_> {
         }
         flush(self.output)?;
         let context = last.ok_or(FetchError::NoContext { events: received })?;
-        // Akamai's pages overshoot their limit a little, so only fewer lines than it counts are a fault.
-        if context.lacking(received) > 0 {
-            return Err(FetchError::Short { lacking: context.lacking(received), events: received });
-        }
         self.printed.push((to, SeenIds::new(ids)));
         Ok((context, received))
     }

@@ -82,7 +82,8 @@ fn move_cursor(state: &StateFolder, key: &str, sealed: &Sealed) -> Result<(), Fi
     HealthFile::of(state, &sealed.source).save(&health)
 }
 
-fn health_of(state: &StateFolder, source: &str) -> Result<Health, FileError> {
+/// What is remembered of a source. Errors: a file that cannot be read.
+pub fn health_of(state: &StateFolder, source: &str) -> Result<Health, FileError> {
     Ok(HealthFile::of(state, source).load()?.intact().unwrap_or_default())
 }
 

@@ -54,10 +54,50 @@ fn a_backfill_of_a_second_that_is_too_much_for_one_answer_says_so() {
     let site = Site::with(Settings::default(), limit);
     site.store(2_000, 0..1_500);
     backfill(&site, 2_500).fails(5, "it is full with 1000 events");
-    let site = Site::with(Settings::default(), limit);
+}
+
+#[test]
+fn a_count_that_is_always_too_high_ends_no_backfill() {
+    let site = Site::new();
     site.store(2_000, 0..500);
-    site.akamai.fail(vec![Fault::TotalTooHigh(7); 40]);
-    backfill(&site, 2_500).fails(5, "Akamai counts 7 events more than it sent");
+    site.akamai.misbehave(Habits { total_too_high: 7, ..Habits::default() });
+    backfill(&site, 2_500).fails(0, "Akamai counts 7 events more than it sent, again");
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(0..500));
+    // Where the smaller span comes whole nothing is given up.
+    site.akamai.misbehave(Habits::default());
+    site.akamai.fail([Fault::TotalTooHigh(7), Fault::TotalTooHigh(5)]);
+    let ended = backfill(&site, 3_000).fails(0, "0 events from");
+    assert!(!ended.stderr.contains("again"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_backfill_knows_what_came_whatever_the_source_was_asked_for_then() {
+    let site = Site::new();
+    site.store(200, 0..5);
+    site.collect().expect(0);
+    fs::remove_file(&site.state_files("cursor-")[0]).unwrap();
+    backfill(&site, 600).fails(0, "0 events from");
+    site.collect().expect(0);
+    site.akamai.set_config_ids("14227;9");
+    site.configure(&site.akamai.config());
+    site.store(100, 5..8);
+    backfill(&site, 600).fails(0, "3 events from");
+    assert_eq!(numbers(&site.collect().expect(0).events()), all(5..8));
+}
+
+#[test]
+fn a_backfill_that_waits_for_akamai_holds_nobody_up() {
+    let site = Site::new();
+    site.store(60, 0..5);
+    site.akamai.misbehave(Habits { hangs: true, ..Habits::default() });
+    let mut backfill = start_backfill(&site, 600);
+    site.akamai.misbehave(Habits::default());
+    let ended = site.collect().expect(0);
+    let runs_still = backfill.try_wait().unwrap().is_none();
+    backfill.kill().unwrap();
+    backfill.wait().unwrap();
+    assert!(runs_still);
+    assert_eq!(numbers(&ended.events()), all(0..5), "{}", site.log());
 }
 
 #[test]
@@ -222,16 +262,14 @@ fn a_run_gets_in_between_two_slices_of_a_backfill() {
 fn a_state_folder_that_somebody_holds_for_too_long_is_told_once() {
     let site = Site::new();
     site.collect().expect(0);
-    site.akamai.misbehave(Habits { hangs: true, ..Habits::default() });
-    let mut backfill = start_backfill(&site, 600);
-    // It is stopped (Ctrl-Z) and forgotten.
+    // A backfill is stopped (Ctrl-Z) and forgotten.
     let lock = site.state().join("lock");
-    fs::write(&lock, format!("{} {}\n", backfill.id(), now() - 1_000)).unwrap();
+    let held = fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    fs::write(&lock, format!("1 {}\n", now() - 1_000)).unwrap();
     assert_eq!(notices(&site.collect().expect(1).events()), ["backlog"]);
     assert!(notices(&site.collect().expect(0).events()).is_empty());
-    backfill.kill().unwrap();
-    backfill.wait().unwrap();
-    site.akamai.misbehave(Habits::default());
+    drop(held);
     site.store(30, 0..5);
     let events = site.collect().expect(0).events();
     assert_eq!((numbers(&events), notices(&events)), (all(0..5), vec!["recovered:backlog".to_owned()]));
