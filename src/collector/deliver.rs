@@ -34,7 +34,7 @@ pub(super) struct Delivering {
     socket: Option<SocketId>,
     analysisd: Analysisd,
     /// Its counters in this run, where they can be had: the wodle forwards nothing before this run is over.
-    counters: Option<Counters>,
+    counters: Option<Stats>,
     /// What the run before handed over has not arrived, so that it must be waited for, or go again.
     is_unproven: bool,
     pub(super) handover: Handover,
@@ -142,7 +142,7 @@ impl Delivering {
         }
         if self.counters.is_none() && self.parent.is_modulesd() {
             match self.analysisd.stats_within(Duration::from_secs(STATS_S_MAX)) {
-                Ok(stats) => self.counters = Some(stats.counters),
+                Ok(stats) => self.counters = Some(stats),
                 Err(error) if error.may_pass() => return Err(error.to_string()),
                 Err(error) => log::debug!("{error}: what is handed over counts when the next run begins"),
             }
@@ -165,7 +165,8 @@ impl Delivering {
             socket: self.socket.clone(),
             to,
             lines: self.handover.lines,
-            counters: self.counters,
+            counters: self.counters.map(|stats| stats.counters),
+            may_be_glued: self.counters.is_some_and(|stats| stats.may_be_glued),
         });
         if let Err(error) = self.file.save(&self.record) {
             log::error!("{error}; what is handed over now may come again");
@@ -193,7 +194,7 @@ impl Delivering {
 /// still waits there is waited for, but not for all of the time in which Akamai is asked.
 pub(super) fn counted(batch: &Batch, analysisd: &Analysisd, budget: &Budget) -> Option<Fate> {
     let (before, may_be_glued) = match (batch.counters, analysisd.stats()) {
-        (Some(before), _) => (before, before.written == 0),
+        (Some(before), _) => (before, batch.may_be_glued),
         // It was only just starting then. The socket is still that of this life, which began with nothing.
         (None, Ok(Stats { counters: Counters { boot, started_s, .. }, .. })) => {
             (Counters { boot, started_s, ..Counters::default() }, false)

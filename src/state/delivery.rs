@@ -41,6 +41,9 @@ pub struct Batch {
     /// What analysisd's counters were before the first of them, where they can be had.
     #[serde(default)]
     pub counters: Option<Counters>,
+    /// The first alert of that life of analysisd may have been glued to half a line.
+    #[serde(default)]
+    pub may_be_glued: bool,
 }
 
 /// What became of lines that were handed over.
@@ -196,7 +199,7 @@ mod tests {
     }
 
     fn batch(parent: &Parent, socket: Option<SocketId>, to: Progress) -> Batch {
-        Batch { parent: parent.clone(), socket, to, lines: 3, counters: None }
+        Batch { parent: parent.clone(), socket, to, lines: 3, counters: None, may_be_glued: false }
     }
 
     #[test]

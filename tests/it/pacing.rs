@@ -317,6 +317,7 @@ fn what_was_sent_counts_as_received_only_when_a_later_look_shows_no_drop() {
         alerts: 0,
         input_max: 16_384,
         is_limited: false,
+        may_be_glued: false,
     };
     barriers.look(Duration::from_millis(0), 0, position(0), &stats(0));
     barriers.look(Duration::from_millis(300), 0, position(5), &stats(0));

@@ -156,7 +156,7 @@ impl<P: Copy + PartialEq> Barriers<P> {
         self.worked += passed.min(Duration::from_millis(LOOK_MS_MAX));
         let now = self.worked;
         let counters = stats.counters;
-        let fresh = Life { counters, may_be_glued: counters.written == 0 };
+        let fresh = Life { counters, may_be_glued: stats.may_be_glued };
         let before = self.memory.unwrap_or(fresh);
         if !before.counters.go_on_as(&counters) {
             // Another process: what the one before had in its queues is gone.
@@ -429,7 +429,7 @@ mod tests {
                 written,
                 ..idle(0, 0).counters
             };
-            Stats { counters: Counters { started_s: 2, ..counters }, ..idle(0, 0) }
+            Stats { counters: Counters { started_s: 2, ..counters }, may_be_glued: written == 0, ..idle(0, 0) }
         };
         assert_eq!(barriers.lines_max(position(3)), u64::MAX);
         assert_eq!(barriers.look(ms(0), 0, position(3), &new(0, 0)).back_to, Some(position(3)));

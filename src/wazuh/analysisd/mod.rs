@@ -7,7 +7,7 @@ pub mod stats;
 mod unread;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use rustix::net::sockopt;
 use self::stats::{ANSWER_BYTES_MAX, Stats};
 use super::TAG;
 use super::home::Home;
+use crate::files::open_regular;
 
 /// Time to wait for room in the receiver's kernel queue, in milliseconds.
 const SEND_MS_MAX: u64 = 100;
@@ -130,6 +131,14 @@ impl Analysisd {
             .map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM_BYTES_MIN)
     }
 
+    /// Whether alerts.json is known to end where a line ends.
+    fn ends_with_a_whole_line(&self) -> bool {
+        let Ok(mut file) = open_regular(&self.alerts.join("alerts.json")) else { return false };
+        let mut last = [b'\n'];
+        let is_empty = file.seek(SeekFrom::End(-1)).is_err();
+        (is_empty || file.read_exact(&mut last).is_ok()) && last == [b'\n']
+    }
+
     /// Connects to the queue socket unless that has been done.
     ///
     /// # Errors
@@ -203,6 +212,7 @@ impl Analysisd {
         let stats = stats::parse(&answer).map_err(|problem| StatsError::NoCounters { path: path(), problem })?;
         let mut stats = stats.ok_or(StatsError::Starting)?;
         stats.counters.boot = crate::wazuh::wodle::boot();
+        stats.may_be_glued = stats.may_be_glued && !self.ends_with_a_whole_line();
         Ok(stats)
     }
 

@@ -50,6 +50,8 @@ pub struct Stats {
     /// Its limit of events (`<limits><eps>`) is used up: its threads hold what they took from the queue, for as long as the
     /// limit's timeframe lasts (up to an hour), and count it only then.
     pub is_limited: bool,
+    /// It has written no alert yet, and the one before may have left half a line to which the first is glued.
+    pub may_be_glued: bool,
 }
 
 /// Counters of one life of analysisd.
@@ -125,7 +127,8 @@ pub fn parse(answer: &[u8]) -> Result<Option<Stats>, String> {
     let (Some(input), Some(rules), Some(alerts)) = (input, rules, alerts) else { return Ok(None) };
     // Only where there is a limit.
     let is_limited = answer.pointer("/data/metrics/eps/available_credits").and_then(Value::as_u64) == Some(0);
-    Ok((started_s > 0).then_some(Stats { counters, input, rules, alerts, input_max, is_limited }))
+    let may_be_glued = counters.written == 0;
+    Ok((started_s > 0).then_some(Stats { counters, input, rules, alerts, input_max, is_limited, may_be_glued }))
 }
 
 /// Elements of a queue: `usage` is their share of `size` up to 4.13 and of `size - 1` from 4.14, so this is at most one too
@@ -176,7 +179,7 @@ mod tests {
             written: 60,
             dropped: 5,
         };
-        assert_eq!(stats, Stats { counters, input: 1, rules: 8_192, alerts: 0, input_max: 16_384, is_limited: false });
+        assert_eq!(stats, Stats { counters, input: 1, rules: 8_192, alerts: 0, input_max: 16_384, ..Stats::default() });
     }
 
     #[test]
