@@ -67,7 +67,8 @@ pub fn run(cli: &Cli) -> Result<Exit, Exit> {
     let state = StateFolder::at(&config.global.state_dir);
     let idle = sources.is_empty() && global_error.is_none() && broken.iter().all(|(_, error)| error.is_none());
     match &global_error {
-        None if idle && !state.path().exists() => return Ok(Exit::Done),
+        // Under a wodle even that run is taken note of: which socket it is connected to is known by the first one.
+        None if idle && !state.path().exists() && !parent.is_modulesd() => return Ok(Exit::Done),
         // Where the state is kept is not known for sure: nothing is made anew there.
         Some(error) if config.sources.is_empty() && !state.path().exists() => {
             tell_directly(Condition::ConfigError, error);

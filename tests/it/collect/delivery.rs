@@ -311,6 +311,23 @@ fn a_wodle_that_was_mute_before_our_first_run_is_found_out() {
 }
 
 #[test]
+fn a_wodle_that_was_mute_before_we_were_configured_is_known() {
+    let site = Site::new();
+    let mut analysisd = analysisd(&site);
+    let mut wodle = Wodle::start(&site);
+    site.configure(&site.akamai.config().replace("config_id = 14227", "config_id = YOUR_CONFIG_ID"));
+    assert!(wodle.collect().expect(0).stdout.is_empty());
+    assert!(site.log().contains("not configured yet"), "{}", site.log());
+    analysisd.kill();
+    analysisd.start_again();
+    analysisd.tell_of_start();
+    site.configure(&site.akamai.config());
+    site.store(60, 0..20);
+    assert!(wodle.collect().expect(0).stdout.is_empty(), "{}", site.log());
+    assert_eq!(in_file(&analysisd), all(0..20), "{}", site.log());
+}
+
+#[test]
 fn an_analysisd_that_hangs_gets_nothing() {
     let site = Site::new();
     let analysisd = analysisd(&site);
