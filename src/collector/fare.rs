@@ -64,6 +64,8 @@ impl Fare {
             let mut notice = Notice::began(&self.name, condition, error);
             add(&mut notice);
             store.tell(&notice);
+            // However this run ends, the next one does not tell it again.
+            self.save();
         }
     }
 
@@ -71,6 +73,7 @@ impl Fare {
     pub(super) fn end(&mut self, store: &mut Store, condition: Condition) {
         if self.health.end(condition) {
             store.tell(&Notice::recovered(&self.name, condition));
+            self.save();
         }
     }
 
@@ -131,12 +134,15 @@ impl Fare {
     }
 
     /// Remembers what has changed.
-    pub(super) fn save(&self) -> Exit {
+    pub(super) fn save(&mut self) -> Exit {
         if self.health == self.saved {
             return Exit::Done;
         }
         match self.file.save(&self.health) {
-            Ok(()) => Exit::Done,
+            Ok(()) => {
+                self.saved = self.health.clone();
+                Exit::Done
+            }
             Err(error) => {
                 log::error!("{error}");
                 Exit::Local

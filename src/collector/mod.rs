@@ -199,6 +199,9 @@ impl<'a> Collector<'a> {
         self.note_trouble();
         exit = exit.and(self.deliver(Phase::After));
         exit = exit.and(self.note_output());
+        if !self.store.direct.is_empty() {
+            exit = exit.and(self.deliver(Phase::After));
+        }
         if let Some((from_s, to_s)) = self.store.gap {
             self.fare.health.last_gap = Some((from_s, to_s, unix_seconds()));
         }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::recovery::rewrite;
 use super::site::{Site, notices, numbers};
-use crate::loopback::{Fault, Habits, Settings, now};
+use crate::loopback::{Akamai, Fault, Habits, Settings, now};
 
 /// An event that takes a while to decode.
 fn long_line() -> String {
@@ -135,4 +135,18 @@ fn ids_asked_for_without_a_refused_one_go_on_from_where_all_of_them_were() {
     site.store(20, 8..10);
     let events = site.collect().expect(4).events();
     assert_eq!((numbers(&events), notices(&events)), (vec![8, 9], vec!["auth_failed".to_owned()]), "{}", site.log());
+}
+
+#[test]
+fn what_a_run_has_told_is_not_told_again_when_that_run_is_stopped() {
+    let site = Site::new();
+    let hanging = Akamai::start(Settings::default());
+    hanging.misbehave(Habits { hangs: true, ..Habits::default() });
+    let refused = site.akamai.config().replace("[default]", "[refused]");
+    site.configure(&format!("[default]\n{refused}{}", hanging.config().replace("[default]", "[hangs]")));
+    site.akamai.fail(vec![Fault::Status(403, None); 9]);
+    stop_when(&site, || site.log().contains("source refused: Akamai"));
+    hanging.misbehave(Habits::default());
+    let events = site.collect().expect(4).events();
+    assert_eq!(notices(&events).iter().filter(|notice| *notice == "auth_failed").count(), 1, "{}", site.log());
 }
