@@ -64,9 +64,6 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 /// Syncs a file that was written, gives it its name and syncs the folder.
-///
-/// # Errors
-/// The operation that failed.
 pub fn put_in_place(file: &File, written: &Path, path: &Path) -> Result<(), FileError> {
     file.sync_all().map_err(FileError::of("sync", written))?;
     fs::rename(written, path).map_err(FileError::of("rename", written))?;
@@ -74,9 +71,6 @@ pub fn put_in_place(file: &File, written: &Path, path: &Path) -> Result<(), File
 }
 
 /// Creates an empty private file, or empties the one there is. Links are not followed, nor is a pipe waited for.
-///
-/// # Errors
-/// When it cannot be created.
 pub fn create(path: &Path) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(PRIVATE_MODE).custom_flags(no_waiting());
@@ -84,9 +78,6 @@ pub fn create(path: &Path) -> Result<File, FileError> {
 }
 
 /// Adds bytes to a file that only people read, as long as it has no more than `bytes_max`.
-///
-/// # Errors
-/// The operation that failed.
 pub fn append(path: &Path, bytes: &[u8], bytes_max: u64) -> Result<(), FileError> {
     let mut file = open_to_add(path)?;
     let length = file.metadata().map_err(FileError::of("look at", path))?.len();
@@ -107,18 +98,12 @@ pub fn open_to_add(path: &Path) -> Result<File, FileError> {
 }
 
 /// Opens a file to read it; never a link, nor anything that is no regular file: a pipe would make its reader wait for ever.
-///
-/// # Errors
-/// When it cannot be opened, or is something else.
 pub fn open_regular(path: &Path) -> Result<File, FileError> {
     let opened = OpenOptions::new().read(true).custom_flags(no_waiting()).open(path);
     regular(opened.map_err(FileError::of("open", path))?, path)
 }
 
 /// Removes a file; one that is gone already is no error.
-///
-/// # Errors
-/// When it cannot be removed.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

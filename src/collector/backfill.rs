@@ -86,9 +86,6 @@ impl Backfill<'_> {
     /// Fetches the span; `lock` gives the right to change the state folder. It is held only while an answer is read, which ends
     /// within [`ANSWER_S_MAX`], so that `collect` gets in between. `progress` hears up to which second everything is stored, and how many events that were.
     /// Returns the events stored.
-    ///
-    /// # Errors
-    /// What ended it early.
     pub fn run(
         &self,
         (from, to): (i64, i64),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, HANDOVER_BYTES_MAX};
-use super::reading::{SpoolLines, has_pending};
+use super::spool_lines::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::files::FileError;
 use crate::state::delivery::{Batch, Delivery, DeliveryFile, Fate, Progress, WodleShare};

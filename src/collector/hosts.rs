@@ -27,7 +27,7 @@ pub(super) fn lock<'a, 'b>(shared: &'a Shared<'b>) -> MutexGuard<'a, &'b mut Sto
 
 /// When a run stops asking.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Until {
+pub(super) struct Deadlines {
     /// No request after this.
     pub(super) last_request: Instant,
     /// An open page is given up then.
@@ -38,7 +38,7 @@ pub(super) struct Until {
 pub(super) fn ask_hosts<'a>(
     runs: Vec<SourceRun<'a>>,
     store: &mut Store,
-    until: Until,
+    until: Deadlines,
     mut between: impl FnMut(&Shared<'_>),
 ) -> Vec<SourceRun<'a>> {
     let mut hosts: Vec<Vec<SourceRun<'a>>> = Vec::new();
@@ -78,7 +78,7 @@ pub(super) fn ask_hosts<'a>(
     runs
 }
 
-fn ask_host(runs: &mut [SourceRun<'_>], shared: &Shared<'_>, until: Until, page_came: &Sender<()>) {
+fn ask_host(runs: &mut [SourceRun<'_>], shared: &Shared<'_>, until: Deadlines, page_came: &Sender<()>) {
     let mut free = Instant::now();
     loop {
         let ready = |run: &SourceRun<'_>| run.not_before.max(free);

@@ -1,8 +1,8 @@
 //! One run of `collect`: hand over what is pending, fetch what is new into the spool, remember how far, hand that over.
 //!
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
-//! (`page` reads it line by line), `hosts` lets those on different hosts not wait for each other; `output` gives the spool's lines (`reading`) either to the wodle (`deliver`) or to analysisd
-//! itself (`queueing`), which record how far; `store` is what they share; `fare` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
+//! (`page` reads it line by line), `hosts` lets those on different hosts not wait for each other; `route` gives the spool's lines (`spool_lines`) either to the wodle (`deliver`) or to analysisd
+//! itself (`queueing`), which record how far; `store` is what they share; `monitor` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
 //! without a memory; `damage` deals with what of the spool cannot be read; `backfill` fetches a past span into the spool. Never
 //! writes anything but whole event lines to stdout.
 
@@ -10,14 +10,14 @@ pub mod backfill;
 mod budget;
 mod damage;
 mod deliver;
-mod fare;
 mod hosts;
+mod monitor;
 mod notice;
-mod output;
 mod page;
 mod queueing;
-mod reading;
+mod route;
 mod source;
+mod spool_lines;
 mod store;
 mod window;
 
@@ -28,14 +28,14 @@ use std::time::Instant;
 pub use self::budget::{Budget, HANDOVER_BYTES_MAX};
 
 use self::deliver::{Delivering, counted};
-use self::fare::Fare;
-use self::hosts::{Shared, Until, ask_hosts};
+use self::hosts::{Deadlines, Shared, ask_hosts};
+use self::monitor::Monitor;
 use self::notice::Notice;
-use self::output::{Output, Phase};
 use self::queueing::Queueing;
+use self::route::{Phase, Route};
 use self::source::SourceRun;
 use self::store::Store;
-use self::window::WindowError;
+use self::window::WindowRunError;
 use crate::akamai::client::{AskError, Client, REQUEST_GAP};
 use crate::clock::unix_seconds;
 use crate::config::{self, Mode, Source};
@@ -114,10 +114,10 @@ pub fn tell_directly(condition: Condition, error: &str, mut handover: Handover) 
 
 struct Collector<'a> {
     store: Store,
-    output: Output,
+    route: Route,
     /// The wodle above forwards nothing any more, though it is the output.
     is_mute: bool,
-    fare: Fare,
+    monitor: Monitor,
     sources: Vec<(&'a Source, Result<Client, AskError>)>,
     broken: Vec<(String, Option<String>)>,
     global_error: Option<String>,
@@ -132,10 +132,10 @@ impl<'a> Collector<'a> {
         let file = DeliveryFile::of(&run.state);
         let analysisd = Analysisd::of(&run.home);
         match load(&run, &file, &analysisd) {
-            Ok((record, fate, mut fare, spool)) => {
+            Ok((record, fate, mut monitor, spool)) => {
                 if run.state.forget_stuck_lock().unwrap_or(false) {
                     // It was told then; how it stands now is found out at the end.
-                    fare.health.begin(Condition::Backlog, unix_seconds());
+                    monitor.health.begin(Condition::Backlog, unix_seconds());
                 }
                 let store = Store {
                     state: run.state,
@@ -153,26 +153,26 @@ impl<'a> Collector<'a> {
                     !wants_queue && run.holds_back.is_none() && record.is_mute(&run.parent, run.socket.as_ref());
                 let is_queue = wants_queue || (is_mute && analysisd.has_counters());
                 let budget = if is_queue { run.budget.for_queue() } else { run.budget };
-                let output = if is_queue {
+                let route = if is_queue {
                     let pace = run.queue_lines_per_s_max;
                     // What still waits on a wodle's way goes here.
                     let record = Delivery { batch: None, ..record };
-                    Output::Queue(Box::new(Queueing::new(analysisd, file, record, pace, run.started)))
+                    Route::Queue(Box::new(Queueing::new(analysisd, file, record, pace, run.started)))
                 } else {
                     // What it has not confirmed goes to the wodle.
                     let record = Delivery { sent: None, ..record };
                     let wodle = Delivering::new(file, record, run.parent, run.socket, analysisd, fate, run.handover);
                     match run.holds_back {
-                        Some(why) => Output::Kept(wodle, why),
-                        None if is_mute => Output::MuteWodle(wodle),
-                        None => Output::Wodle(wodle),
+                        Some(why) => Route::Kept(wodle, why),
+                        None if is_mute => Route::MuteWodle(wodle),
+                        None => Route::Wodle(wodle),
                     }
                 };
                 Ok(Self {
                     store,
-                    output,
+                    route,
                     is_mute,
-                    fare,
+                    monitor,
                     sources: run.sources,
                     broken: run.broken,
                     global_error: run.global_error,
@@ -203,13 +203,13 @@ impl<'a> Collector<'a> {
             exit = exit.and(self.deliver(Phase::After));
         }
         if let Some((from_s, to_s)) = self.store.gap {
-            self.fare.health.last_gap = Some((from_s, to_s, unix_seconds()));
+            self.monitor.health.last_gap = Some((from_s, to_s, unix_seconds()));
         }
-        exit = exit.and(self.fare.save());
+        exit = exit.and(self.monitor.save());
         self.store.state.keep_reserve();
         log::info!(
             "{events} events fetched, {}, {} segments ({} bytes) in the spool, {:.1} s, exit {}",
-            self.output.summary(),
+            self.route.summary(),
             self.store.spool.segments.len(),
             self.store.spool.bytes(),
             self.started.elapsed().as_secs_f64(),
@@ -222,18 +222,18 @@ impl<'a> Collector<'a> {
     /// had. Then Wazuh is told past the spool, once.
     fn note_mute(&mut self) {
         if !self.is_mute {
-            return self.fare.end(&mut self.store, Condition::Mute);
+            return self.monitor.end(&mut self.store, Condition::Mute);
         }
         let error = "Wazuh's queue socket was replaced, or nobody listens there any more, while wazuh-modulesd kept running: its wodles forward nothing until the manager is restarted";
-        if matches!(self.output, Output::Queue(_)) {
+        if matches!(self.route, Route::Queue(_)) {
             log::warn!("{error}; lines go to the queue socket itself");
-            self.fare.begin(&mut self.store, Condition::Mute, error);
-        } else if !self.fare.health.conditions.contains_key(&Condition::Mute) {
+            self.monitor.begin(&mut self.store, Condition::Mute, error);
+        } else if !self.monitor.health.conditions.contains_key(&Condition::Mute) {
             log::error!("{error}; lines are kept");
             let notice = Notice::began("", Condition::Mute, error).line();
             let told = Analysisd::of(&self.home).send_now(notice.as_bytes());
             match told {
-                Ok(()) => drop(self.fare.health.begin(Condition::Mute, unix_seconds())),
+                Ok(()) => drop(self.monitor.health.begin(Condition::Mute, unix_seconds())),
                 Err(error) => log::error!("cannot tell Wazuh through its queue socket: {error}"),
             }
         }
@@ -242,7 +242,7 @@ impl<'a> Collector<'a> {
     fn note_configuration(&mut self) -> Exit {
         let mut exit = if self.global_error.is_some() { Exit::Config } else { Exit::Done };
         let error = self.global_error.as_deref().or(self.rules_problem.as_deref());
-        self.fare.note_config(&mut self.store, error);
+        self.monitor.note_config(&mut self.store, error);
         for (name, error) in std::mem::take(&mut self.broken) {
             exit = exit.and(self.note_source_config(&name, error.as_deref()));
         }
@@ -250,13 +250,13 @@ impl<'a> Collector<'a> {
     }
 
     fn note_source_config(&mut self, name: &str, error: Option<&str>) -> Exit {
-        match Fare::of(&self.store.state, name) {
-            Ok(mut fare) => {
+        match Monitor::of(&self.store.state, name) {
+            Ok(mut monitor) => {
                 // One that has worked is not merely "not configured yet".
-                let error = error.or_else(|| fare.health.last_success_s.map(|_| NO_LONGER_CONFIGURED));
-                fare.note_config(&mut self.store, error);
+                let error = error.or_else(|| monitor.health.last_success_s.map(|_| NO_LONGER_CONFIGURED));
+                monitor.note_config(&mut self.store, error);
                 let exit = if error.is_some() { Exit::Config } else { Exit::Done };
-                exit.and(fare.save())
+                exit.and(monitor.save())
             }
             Err(error) => {
                 log::error!("source {name}: {error}");
@@ -266,7 +266,7 @@ impl<'a> Collector<'a> {
     }
 
     fn deliver(&mut self, phase: Phase) -> Exit {
-        match self.output.deliver(&Shared::new(&mut self.store), phase, &self.budget, self.started) {
+        match self.route.deliver(&Shared::new(&mut self.store), phase, &self.budget, self.started) {
             Ok(()) => Exit::Done,
             Err(error) => {
                 log::error!("{error}");
@@ -302,14 +302,14 @@ impl<'a> Collector<'a> {
         }
         // Who was asked longest ago comes first: one that takes all the time of a run does not take that of the next as well.
         open.sort_by_key(SourceRun::asked_s);
-        let until = Until {
+        let until = Deadlines {
             last_request: self.started + self.budget.last_request(),
             last_page: self.started + self.budget.last_page(),
         };
-        let Self { store, output, budget, started, .. } = self;
+        let Self { store, route, budget, started, .. } = self;
         let mut delivered = Exit::Done;
         let mut open = ask_hosts(open, store, until, |shared| {
-            if let Err(error) = output.deliver(shared, Phase::Between, budget, *started) {
+            if let Err(error) = route.deliver(shared, Phase::Between, budget, *started) {
                 log::error!("{error}");
                 delivered = Exit::Local;
             }
@@ -325,7 +325,7 @@ impl<'a> Collector<'a> {
             host.and_modify(|latest| *latest = at.max(*latest)).or_insert(at);
         }
         for (source, client) in &windows {
-            if matches!(self.output, Output::MuteWodle(_) | Output::Kept(..)) {
+            if matches!(self.route, Route::MuteWodle(_) | Route::Kept(..)) {
                 break;
             }
             wait_for_host(&mut asked, source);
@@ -340,70 +340,70 @@ impl<'a> Collector<'a> {
     }
 
     fn fetch_window(&mut self, source: &Source, client: &Client) -> Exit {
-        let mut fare = match Fare::of(&self.store.state, &source.name) {
-            Ok(fare) => fare,
+        let mut monitor = match Monitor::of(&self.store.state, &source.name) {
+            Ok(monitor) => monitor,
             Err(error) => {
                 log::error!("source {}: {error}", source.name);
                 return Exit::Local;
             }
         };
         let deadline = self.started + self.budget.last_page();
-        let fetched = match self.output.stdout() {
+        let fetched = match self.route.stdout() {
             Some(handover) => window::to_stdout(source, client, handover, deadline),
             None => window::to_spool(source, client, &mut self.store, deadline),
         };
         let exit = match fetched {
             Ok(()) => {
-                fare.succeeded(&mut self.store);
-                fare.end(&mut self.store, Condition::Truncated);
+                monitor.succeeded(&mut self.store);
+                monitor.end(&mut self.store, Condition::Truncated);
                 Exit::Done
             }
-            Err(WindowError::Closed) => Exit::Done,
+            Err(WindowRunError::Closed) => Exit::Done,
             Err(error) => {
                 log::error!("source {}: {error}", source.name);
                 if error.exit() == Exit::Refused {
-                    fare.begin(&mut self.store, Condition::AuthFailed, &error.to_string());
+                    monitor.begin(&mut self.store, Condition::AuthFailed, &error.to_string());
                 }
-                if matches!(error, WindowError::Incomplete(_)) {
-                    fare.begin(&mut self.store, Condition::Truncated, &error.to_string());
+                if matches!(error, WindowRunError::Incomplete(_)) {
+                    monitor.begin(&mut self.store, Condition::Truncated, &error.to_string());
                 }
-                fare.run_failed(&mut self.store, &error.to_string());
+                monitor.run_failed(&mut self.store, &error.to_string());
                 error.exit()
             }
         };
-        exit.and(fare.save())
+        exit.and(monitor.save())
     }
 
     /// Lines that cannot be stored, or that pile up.
     fn note_trouble(&mut self) {
         let full = self.store.is_full().then(|| format!("{} bytes wait in the spool", self.store.spool.bytes()));
         let trouble = self.store.trouble.take();
-        let (late, is_queue) = (self.late(), matches!(self.output, Output::Queue(_)));
+        let (late, is_queue) = (self.late(), matches!(self.route, Route::Queue(_)));
         match trouble.or(self.store.full.take()).or(full).or(late.clone().filter(|_| !is_queue)) {
             Some(error) => {
                 log::error!("{error}");
-                self.fare.begin(&mut self.store, Condition::Backlog, &error);
+                self.monitor.begin(&mut self.store, Condition::Backlog, &error);
             }
             // An output that took nothing so far may have begun it, and may still.
-            None if self.output.trouble().is_some() || late.is_some() => {}
-            None => self.fare.end(&mut self.store, Condition::Backlog),
+            None if self.route.trouble().is_some() || late.is_some() => {}
+            None => self.monitor.end(&mut self.store, Condition::Backlog),
         }
     }
 
     /// An output that takes nothing at the end of a run: told as soon as it takes something again.
     fn note_output(&mut self) -> Exit {
-        let (trouble, late) = (self.output.trouble(), self.late());
+        let (trouble, late) = (self.route.trouble(), self.late());
         let exit = if trouble.is_some() { Exit::Local } else { Exit::Done };
         if let Some(error) = trouble.or(late) {
             log::error!("{error}");
-            self.fare.begin(&mut self.store, Condition::Backlog, &error);
+            self.monitor.begin(&mut self.store, Condition::Backlog, &error);
         }
         exit
     }
 
     /// Lines that have waited too long, whatever for.
     fn late(&self) -> Option<String> {
-        let waiting_s = self.output.waiting_s(&self.store.spool).filter(|seconds| *seconds >= LATE_S)?;
+        let waiting_s = self.route.waiting_s(&self.store.spool).filter(|seconds| *seconds >= LATE_S)?;
         let bytes = self.store.spool.bytes();
         Some(format!("the oldest line has waited for Wazuh for {waiting_s} s; {bytes} bytes are in the spool"))
     }
@@ -418,7 +418,7 @@ fn wait_for_host(asked: &mut HashMap<String, Instant>, source: &Source) {
 }
 
 /// What the run before left, and what became of its batch.
-type Loading = (Delivery, Option<Fate>, Fare, Spool);
+type Loading = (Delivery, Option<Fate>, Monitor, Spool);
 
 /// Reads what the run before left, and settles what became of its batch.
 fn load(run: &Run<'_>, file: &DeliveryFile, analysisd: &Analysisd) -> Result<Loading, FileError> {
@@ -465,5 +465,5 @@ fn load(run: &Run<'_>, file: &DeliveryFile, analysisd: &Analysisd) -> Result<Loa
     }
     roll_forward(state, &mut spool)?;
     spool.remove_delivered(&record.delivered)?;
-    Ok((record, fate, Fare::of_all(state)?, spool))
+    Ok((record, fate, Monitor::of_all(state)?, spool))
 }

@@ -62,9 +62,6 @@ pub(super) struct Wary<'a> {
 }
 
 /// Reads an answer to its end, or until `deadline`.
-///
-/// # Errors
-/// A segment or list of ids that cannot be written.
 pub(super) fn read_into(
     body: impl Read,
     decoder: &mut EventDecoder,

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::hosts::{Shared, lock};
-use super::reading::{SpoolLines, has_pending};
+use super::spool_lines::{SpoolLines, has_pending};
 use super::store::Store;
 use crate::files::FileError;
 use crate::state::delivery::{Delivery, DeliveryFile, Progress, QueueRate, Queued};

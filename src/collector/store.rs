@@ -59,7 +59,7 @@ impl Store {
         }
     }
 
-    /// What of a source cannot be kept. Where nothing can be stored all fetching stops: the next page would fare no better.
+    /// What of a source cannot be kept. Where nothing can be stored all fetching stops: the next page would monitor no better.
     /// What concerns the files of one source stops that source.
     pub(super) fn cannot_keep(&mut self, source: &str, error: &FileError) {
         let text = format!("source {source}: {error}");

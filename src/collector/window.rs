@@ -20,7 +20,7 @@ use crate::wazuh::handover::{Handover, HandoverError};
 
 /// Why a window did not come whole.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WindowError {
+pub(super) enum WindowRunError {
     /// Akamai.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -38,7 +38,7 @@ pub(super) enum WindowError {
     Spool(#[from] FileError),
 }
 
-impl WindowError {
+impl WindowRunError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Ask(error) => error.exit(),
@@ -49,7 +49,7 @@ impl WindowError {
     }
 }
 
-impl From<HandoverError> for WindowError {
+impl From<HandoverError> for WindowRunError {
     fn from(error: HandoverError) -> Self {
         match error {
             HandoverError::Closed => Self::Closed,
@@ -64,11 +64,11 @@ pub(super) fn to_stdout(
     client: &Client,
     handover: &mut Handover,
     deadline: Instant,
-) -> Result<(), WindowError> {
+) -> Result<(), WindowRunError> {
     let answer = fetch(source, client, deadline, |line| {
         if handover.bytes + line.len() as u64 > HANDOVER_BYTES_MAX {
             let mib = HANDOVER_BYTES_MAX >> 20;
-            return Err(WindowError::Incomplete(format!("the wodle takes no more than {mib} MiB of one run")));
+            return Err(WindowRunError::Incomplete(format!("the wodle takes no more than {mib} MiB of one run")));
         }
         Ok(handover.write_line(line)?)
     });
@@ -82,7 +82,7 @@ pub(super) fn to_spool(
     client: &Client,
     store: &mut Store,
     deadline: Instant,
-) -> Result<(), WindowError> {
+) -> Result<(), WindowRunError> {
     let bytes_max = store.room();
     let mut segment = store.spool.write(&Header::new(&source.name, unix_seconds() - source.window_s))?;
     let answer = fetch(source, client, deadline, |line| {
@@ -91,11 +91,11 @@ pub(super) fn to_spool(
             Some(())
         })?;
         if segment.bytes() > bytes_max {
-            return Err(WindowError::Incomplete("the spool takes no more".into()));
+            return Err(WindowRunError::Incomplete("the spool takes no more".into()));
         }
         Ok(())
     });
-    if segment.lines == 0 || matches!(answer, Err(WindowError::Spool(_))) {
+    if segment.lines == 0 || matches!(answer, Err(WindowRunError::Spool(_))) {
         segment.discard();
     } else {
         store.spool.seal(segment, Lane::Events, None)?;
@@ -108,8 +108,8 @@ fn fetch(
     source: &Source,
     client: &Client,
     deadline: Instant,
-    mut take: impl FnMut(&[u8]) -> Result<(), WindowError>,
-) -> Result<(), WindowError> {
+    mut take: impl FnMut(&[u8]) -> Result<(), WindowRunError>,
+) -> Result<(), WindowRunError> {
     let window = Window::last(source.window_s, unix_seconds());
     let query = Query { config_ids: source.config_ids.clone(), range: Range::Window(window), limit: source.limit };
     let answer = client.ask(&query, 0, time_left(deadline))?;
@@ -132,8 +132,8 @@ fn fetch(
             }
             Ok(Some(PageLine::Expired)) => continue,
             Ok(None) if whole => return Ok(()),
-            Ok(None) => return Err(WindowError::Incomplete("it ended without its context line".into())),
-            Err(error) => return Err(WindowError::Incomplete(error.to_string())),
+            Ok(None) => return Err(WindowRunError::Incomplete("it ended without its context line".into())),
+            Err(error) => return Err(WindowRunError::Incomplete(error.to_string())),
         };
         whole = false;
         event.clear();

@@ -25,7 +25,7 @@ const NO_LINE: EventId = [0; size_of::<EventId>()];
 /// The attempt to read a page.
 #[derive(Debug)]
 pub struct Attempt {
-    record: StateFile<Record>,
+    record: StateFile<AttemptRecord>,
     mark: PathBuf,
     /// The mark, where each line is marked.
     marking: Option<File>,
@@ -33,7 +33,7 @@ pub struct Attempt {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Record {
+struct AttemptRecord {
     position: String,
     /// The lines of this attempt are marked.
     marks: bool,
@@ -60,11 +60,8 @@ impl Attempt {
     }
 
     /// Begins to read at this position.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn begin(&mut self, position: &str) -> Result<(), FileError> {
-        let mut now = Record { position: position.to_owned(), ..Record::default() };
+        let mut now = AttemptRecord { position: position.to_owned(), ..AttemptRecord::default() };
         if let Loaded::Intact(before) = self.record.load()?
             && before.position == position
         {
@@ -105,9 +102,6 @@ impl Attempt {
     }
 
     /// The page is read, however it ended.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn end(&mut self) -> Result<(), FileError> {
         self.suspects.clear();
         self.marking = None;

@@ -44,17 +44,11 @@ impl BurstFiles {
     }
 
     /// Saves counters as this generation.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn save(&self, generation: u64, bursts: &Bursts) -> Result<(), FileError> {
         self.state.replace(&self.path(generation), &bursts.to_bytes())
     }
 
     /// Removes every other generation.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn keep_only(&self, generation: u64) -> Result<(), FileError> {
         let start = format!("bursts-{}.", self.key);
         let current = format!("{start}{generation}");

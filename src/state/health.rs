@@ -1,4 +1,4 @@
-//! How a source fares: when it last succeeded, what went wrong, and which states have been told to Wazuh. Never tells
+//! The health of a source: when it last succeeded, what went wrong, and which states have been told to Wazuh. Never tells
 //! anybody itself.
 
 use std::collections::BTreeMap;

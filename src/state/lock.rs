@@ -22,9 +22,6 @@ pub struct StateLock {
 
 impl StateFolder {
     /// Takes the lock, if nobody has it, and notes who has it since when. The file stays: its lock is what counts.
-    ///
-    /// # Errors
-    /// When the file cannot be made or locked.
     pub fn try_lock(&self) -> Result<Option<StateLock>, FileError> {
         let path = self.lock_file();
         // What it says is the holder's.
@@ -43,9 +40,6 @@ impl StateFolder {
     }
 
     /// Where somebody has held the lock for too long and nobody has told of it yet: what to tell. Then it counts as told.
-    ///
-    /// # Errors
-    /// When that cannot be remembered.
     pub fn stuck_lock(&self) -> Result<Option<String>, FileError> {
         let holder = text(&self.lock_file()).unwrap_or_default();
         let mut words = holder.split_whitespace();
@@ -64,9 +58,6 @@ impl StateFolder {
     }
 
     /// Whether a lock that was held for too long has been told of since this was asked last.
-    ///
-    /// # Errors
-    /// When that cannot be forgotten.
     pub fn forget_stuck_lock(&self) -> Result<bool, FileError> {
         let was_told = self.told_file().exists();
         remove(&self.told_file()).map(|()| was_told)

@@ -75,9 +75,6 @@ impl StateFolder {
     }
 
     /// Removes copies of damaged files that are too old, or too many.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn forget_set_aside(&self) -> Result<(), FileError> {
         let time = |name: &String| name.split('-').nth(1).and_then(|time| time.parse().ok()).unwrap_or(0_i64);
         let mut names = self.names("corrupt-")?;

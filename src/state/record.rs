@@ -115,9 +115,6 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
 }
 
 /// What a newer version wrote may mean something else: it is left as it is.
-///
-/// # Errors
-/// When it is newer.
 pub(super) fn refuse_newer(path: &Path, version: u32) -> Result<(), FileError> {
     if version <= VERSION {
         return Ok(());

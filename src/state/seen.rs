@@ -59,9 +59,6 @@ impl SeenFiles {
     }
 
     /// Forgets all ids of the source of this name, those of a backfill as well; of every source where the name is not known.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn forget_all(state: &StateFolder, source: &str) -> Result<(), FileError> {
         let starts = match source {
             "" => vec!["seen-".to_owned()],
@@ -76,9 +73,6 @@ impl SeenFiles {
     }
 
     /// How far they go by what is on disk.
-    ///
-    /// # Errors
-    /// A folder that cannot be listed.
     pub fn mark(&self) -> Result<SeenMark, FileError> {
         let generation = self.generations()?.into_iter().max().unwrap_or(0);
         let bytes = std::fs::metadata(self.path(generation)).map_or(0, |metadata| metadata.len());
@@ -86,9 +80,6 @@ impl SeenFiles {
     }
 
     /// The ids on disk, if any were added in the last so many seconds.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn load_recent(&self, age_s_max: u64) -> Result<Option<SeenIds>, FileError> {
         let mark = self.mark()?;
         let modified = std::fs::metadata(self.path(mark.generation)).and_then(|metadata| metadata.modified());
@@ -97,9 +88,6 @@ impl SeenFiles {
     }
 
     /// Goes on behind `mark`; ids beyond it came with a page that was thrown away.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn append(&self, mark: SeenMark) -> Result<SeenWriter<'_>, FileError> {
         for generation in self.generations()?.into_iter().filter(|generation| *generation > mark.generation) {
             remove(&self.path(generation))?;
@@ -113,9 +101,6 @@ impl SeenFiles {
     }
 
     /// Removes what is too old once `mark` is what counts.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn forget_before(&self, mark: SeenMark) -> Result<(), FileError> {
         for generation in self.generations()?.into_iter().filter(|generation| generation + 1 < mark.generation) {
             remove(&self.path(generation))?;
@@ -124,9 +109,6 @@ impl SeenFiles {
     }
 
     /// The ids up to `mark`.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn load(&self, mark: SeenMark) -> Result<SeenIds, FileError> {
         let mut bytes = Vec::new();
         for generation in [mark.generation.checked_sub(1), Some(mark.generation)].into_iter().flatten() {
@@ -167,9 +149,6 @@ impl SeenFiles {
 
 impl SeenWriter<'_> {
     /// Adds the id of a line.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn add(&mut self, id: EventId) -> Result<(), FileError> {
         if self.mark.ids >= GENERATION_IDS_MAX {
             self.flush()?;
@@ -182,9 +161,6 @@ impl SeenWriter<'_> {
     }
 
     /// Hands everything to the system; gives how far the ids go now.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn finish(mut self) -> Result<SeenMark, FileError> {
         self.flush()?;
         Ok(self.mark)

@@ -205,9 +205,6 @@ impl SegmentReader {
     }
 
     /// The next line into `line`, with its line end, or what stands where one should.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
     pub fn next(&mut self, line: &mut Vec<u8>) -> Result<Next, FileError> {
         line.clear();
         let left = self.lines_end.saturating_sub(self.at);
@@ -250,9 +247,6 @@ impl SegmentWriter {
     }
 
     /// Adds the line that `write` appends, with its line end; where it gives none, there is none.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn add<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<T>) -> Result<Option<T>, FileError> {
         let start = self.text.len();
         self.text.extend_from_slice(b"00000000 ");
@@ -269,9 +263,6 @@ impl SegmentWriter {
     }
 
     /// Makes what was added durable, so that sealing it takes but a moment.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn sync(&mut self) -> Result<(), FileError> {
         self.write()?;
         self.file.sync_data().map_err(FileError::of("sync", &self.path))

@@ -31,9 +31,6 @@ pub struct Spool {
 
 impl Spool {
     /// What is there, without a change: for whoever only looks.
-    ///
-    /// # Errors
-    /// A folder that cannot be listed.
     pub fn look(state: &StateFolder) -> Result<Self, FileError> {
         let mut segments: Vec<Segment> =
             state.names("spool-")?.iter().filter_map(|name| Segment::named(state, name)).collect();
@@ -43,9 +40,6 @@ impl Spool {
     }
 
     /// What is there once segments that were never sealed are removed.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn recover(state: &StateFolder) -> Result<Self, FileError> {
         for name in state.names("spool-")?.iter().filter(|name| name.ends_with(".open")) {
             remove(&state.path().join(name))?;
@@ -79,9 +73,6 @@ impl Spool {
     }
 
     /// Starts a segment. Its number comes when it is sealed: numbers are in the order in which lines became part of the spool.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn write(&mut self, header: &Header) -> Result<SegmentWriter, FileError> {
         let number = self.take_number();
         let path = self.state.path().join(format!("spool-{number:012}.open"));
@@ -91,9 +82,6 @@ impl Spool {
 
     /// Makes a segment durable and part of the spool, with what counts from now on at its end. What goes wrong leaves nothing of
     /// it.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn seal(
         &mut self,
         mut writer: SegmentWriter,
@@ -137,9 +125,6 @@ impl Spool {
     }
 
     /// Removes the segments that have been delivered whole.
-    ///
-    /// # Errors
-    /// The file operation that failed.
     pub fn remove_delivered(&mut self, delivered: &Progress) -> Result<(), FileError> {
         let is_done = |segment: &Segment| {
             let mark = segment.lane.mark(delivered);
@@ -177,9 +162,6 @@ impl Spool {
     }
 
     /// Takes out a segment that cannot be read; its file is kept under this name.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
     pub fn set_aside(&mut self, segment: &Segment, aside: &Path) -> Result<(), FileError> {
         match fs::rename(&segment.path, aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

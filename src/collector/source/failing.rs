@@ -29,27 +29,27 @@ impl SourceRun<'_> {
         };
         match failure {
             Failure::Busy(_) if is_too_many(error) => self.slowed = Some(text.clone()),
-            Failure::Refused => self.fare.begin(store, Condition::AuthFailed, &text),
+            Failure::Refused => self.monitor.begin(store, Condition::AuthFailed, &text),
             _ => {}
         }
         // Whatever else has failed before: the clock is corrected once.
         let is_clock = matches!(failure, Failure::InvalidTimestamp(_));
-        let attempt = if is_clock { u32::from(self.clock_corrected) } else { self.attempt };
+        let attempt = if is_clock { u32::from(self.clock_corrected) } else { self.failures };
         match retry::after(failure, attempt, random()) {
             Reaction::Wait(wait) => {
                 log::warn!("source {}: {text}; asking again in {:.1} s", self.source.name, wait.as_secs_f64());
                 self.not_before = Instant::now() + wait;
                 // It may be too much to prepare at once.
-                if is_silent(error) || (is_fault(error) && (self.attempt > 0 || self.fare.health.failures > 0)) {
+                if is_silent(error) || (is_fault(error) && (self.failures > 0 || self.monitor.health.failures > 0)) {
                     self.halve_limit()?;
                 }
             }
             Reaction::CorrectClock(skew) => {
                 log::warn!("source {}: {text}; going on with Akamai's time", self.source.name);
                 self.clock_corrected = true;
-                self.fare.health.skew_s += skew;
-                let skew_s = self.fare.health.skew_s;
-                self.fare.begin_with(store, Condition::ClockSkew, &text, |notice| notice.skew_s = Some(skew_s));
+                self.monitor.health.skew_s += skew;
+                let skew_s = self.monitor.health.skew_s;
+                self.monitor.begin_with(store, Condition::ClockSkew, &text, |notice| notice.skew_s = Some(skew_s));
             }
             Reaction::Recover if !self.recovered => return self.recover(store, &text),
             Reaction::Recover | Reaction::GiveUp => {
@@ -57,7 +57,7 @@ impl SourceRun<'_> {
                 self.standing = Standing::Stopped;
             }
         }
-        self.attempt += 1;
+        self.failures += 1;
         Ok(())
     }
 
@@ -139,10 +139,10 @@ impl SourceRun<'_> {
     pub(super) fn page_failed(&mut self, error: String) {
         log::warn!("source {}: {error}", self.source.name);
         self.failed = Some((Exit::Unavailable, error));
-        if let Reaction::Wait(wait) = retry::after(Failure::Unreachable, self.attempt, random()) {
+        if let Reaction::Wait(wait) = retry::after(Failure::Unreachable, self.failures, random()) {
             self.not_before = Instant::now() + wait;
         }
-        self.attempt += 1;
+        self.failures += 1;
     }
 
     /// The offset is lost: goes on by time, a little before the last page, without what has come already.
@@ -154,7 +154,7 @@ impl SourceRun<'_> {
         let from = (known - OVERLAP_S).max(oldest);
         log::warn!("source {}: {why}; going on from {}", self.source.name, rfc_3339(from));
         if known < oldest {
-            self.fare.tell_gap(store, known, oldest, why);
+            self.monitor.tell_gap(store, known, oldest, why);
         }
         self.cursor.position = Position::Since(from);
         // What was told once is not told again, whatever becomes of this request.

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 pub(super) use self::failing::{failure, random};
 
-use super::fare::Fare;
 use super::hosts::{Shared, lock};
+use super::monitor::Monitor;
 use super::notice::Notice;
 use super::page::{self, Page, PageEnd, Sink, Wary};
 use super::store::Store;
@@ -53,15 +53,15 @@ pub(super) struct SourceRun<'a> {
     seen: SeenFiles,
     /// What a backfill has brought.
     backfilled: SeenFiles,
-    reading: Attempt,
+    attempt: Attempt,
     bursts: BurstFiles,
-    fare: Fare,
+    monitor: Monitor,
     /// Not to be asked before.
     pub(super) not_before: Instant,
     /// When its last request was answered.
     pub(super) asked: Option<Instant>,
     /// Failures in a row.
-    attempt: u32,
+    failures: u32,
     /// The offset was given up in this run already.
     recovered: bool,
     /// The clock was corrected since Akamai last took a request.
@@ -106,23 +106,23 @@ impl<'a> SourceRun<'a> {
     pub(super) fn open(source: &'a Source, client: Client, store: &mut Store) -> Result<Self, FileError> {
         let state = store.state.clone();
         let key = cursor_key(source, &source.config_ids);
-        let fare = Fare::of(&state, &source.name)?;
+        let monitor = Monitor::of(&state, &source.name)?;
         let mut run = Self {
             source,
             client,
             decoder: EventDecoder::new(source.events.clone()),
             seen: SeenFiles::of(&state, &source.name),
             backfilled: SeenFiles::of_backfill(&state, &source.name),
-            reading: Attempt::of(&state, &key),
+            attempt: Attempt::of(&state, &key),
             bursts: BurstFiles::of(&state, &key),
             cursor: Cursor::new(source.limit),
             config_ids: source.config_ids.clone(),
             cursor_file: CursorFile::with_key(&state, &key),
             key,
-            fare,
+            monitor,
             not_before: Instant::now(),
             asked: None,
-            attempt: 0,
+            failures: 0,
             recovered: false,
             clock_corrected: false,
             is_fresh: false,
@@ -142,7 +142,7 @@ impl<'a> SourceRun<'a> {
             (Some(cursor), _) | (None, Loaded::Intact(cursor)) => {
                 let limit = cursor.limit.min(self.source.limit);
                 // The ids are the source's: it may have been asked for something else since.
-                let seen = cursor.seen.max(self.fare.health.seen);
+                let seen = cursor.seen.max(self.monitor.health.seen);
                 let skip_seen = cursor.skip_seen || seen > cursor.seen;
                 self.cursor = Cursor { limit, seen, skip_seen, ..cursor };
             }
@@ -155,19 +155,19 @@ impl<'a> SourceRun<'a> {
 
     /// When it was asked last, in Unix seconds; 0 if never.
     pub(super) fn asked_s(&self) -> i64 {
-        self.fare.health.asked_s
+        self.monitor.health.asked_s
     }
 
     /// Now by Akamai's clock, as far as that is known.
     fn now(&self) -> i64 {
-        unix_seconds() + self.fare.health.skew_s
+        unix_seconds() + self.monitor.health.skew_s
     }
 
     /// A source that was never asked. Where the same source was asked for something else (another host, other config ids), it
     /// goes on from there, without the lines that have come.
     fn start(&mut self, store: &mut Store) {
         self.is_fresh = true;
-        if self.fare.is_new {
+        if self.monitor.is_new {
             // It may be an old one under another name.
             let error = store.state.has_cursor().then(|| {
                 format!(
@@ -179,15 +179,15 @@ impl<'a> SourceRun<'a> {
             error.iter().for_each(|error| log::warn!("source {}: {error}", self.source.name));
             store.tell(&Notice { error, ..Notice::new(&self.source.name, "started") });
         }
-        if self.fare.health.committed_s.is_some() {
+        if self.monitor.health.committed_s.is_some() {
             self.cursor.skip_seen = true;
-            self.cursor.seen = self.fare.health.seen;
+            self.cursor.seen = self.monitor.health.seen;
         }
     }
 
     fn replace_corrupt_cursor(&mut self, store: &mut Store) -> Result<(), FileError> {
         let aside = self.cursor_file.set_aside()?;
-        let known = self.fare.health.committed_s;
+        let known = self.monitor.health.committed_s;
         log::error!(
             "source {}: the cursor is damaged (a copy is {}); going on by time, {}",
             self.source.name,
@@ -202,14 +202,14 @@ impl<'a> SourceRun<'a> {
         self.cursor.position = Position::Since(from);
         (self.cursor.committed_s, self.cursor.caught_up_s) = (from, from);
         self.cursor.skip_seen = true;
-        self.cursor.seen = self.fare.health.seen;
+        self.cursor.seen = self.monitor.health.seen;
         self.cursor.segment = store.spool.segments.last().map_or(0, |segment| segment.number);
         self.save_cursor()
     }
 
     /// Asks once and deals with what comes. `deadline`: when an open page is given up.
     pub(super) fn step(&mut self, shared: &Shared<'_>, deadline: Instant) -> Result<(), FileError> {
-        self.fare.health.asked_s = unix_seconds();
+        self.monitor.health.asked_s = unix_seconds();
         let asked_s = self.now();
         let from = self.from(asked_s);
         let range = match &self.cursor.position {
@@ -217,13 +217,13 @@ impl<'a> SourceRun<'a> {
             Position::Offset(offset) => Range::Offset(offset.clone()),
         };
         let query = Query { config_ids: self.config_ids.clone(), range, limit: self.cursor.limit };
-        let answer = self.client.ask(&query, self.fare.health.skew_s, page::time_left(deadline));
+        let answer = self.client.ask(&query, self.monitor.health.skew_s, page::time_left(deadline));
         self.asked = Some(Instant::now());
         match answer {
             Ok(answer) => {
                 {
                     let mut store = lock(shared);
-                    self.fare.note_clock(&mut store, client::skew_s(&answer));
+                    self.monitor.note_clock(&mut store, client::skew_s(&answer));
                     self.settle_beginning(&mut store, from)?;
                 }
                 self.take_page(shared, answer.body, asked_s, deadline)
@@ -240,7 +240,7 @@ impl<'a> SourceRun<'a> {
         let wanted = match self.cursor.position {
             Position::Since(_) if self.is_fresh => {
                 let window = asked_s - NEWEST_S - self.source.window_s;
-                let before = self.fare.health.committed_s.map(|time| time - OVERLAP_S);
+                let before = self.monitor.health.committed_s.map(|time| time - OVERLAP_S);
                 before.map_or(window, |time| time.min(window))
             }
             Position::Since(from) => from,
@@ -254,12 +254,12 @@ impl<'a> SourceRun<'a> {
         let Position::Since(wanted) = self.cursor.position else { return Ok(()) };
         if self.is_fresh {
             log::info!("source {}: no cursor yet; it starts with events from {}", self.source.name, rfc_3339(from));
-            if let Some(before) = self.fare.health.committed_s.filter(|before| *before < from - OVERLAP_S) {
-                self.fare.tell_gap(store, before, from, "Akamai keeps events for 12 hours only");
+            if let Some(before) = self.monitor.health.committed_s.filter(|before| *before < from - OVERLAP_S) {
+                self.monitor.tell_gap(store, before, from, "Akamai keeps events for 12 hours only");
             }
         } else if wanted < from {
             // Counts from what had come: a recovery reaches back a little further.
-            self.fare.tell_gap(store, wanted.max(0), from, "Akamai keeps events for 12 hours only");
+            self.monitor.tell_gap(store, wanted.max(0), from, "Akamai keeps events for 12 hours only");
         } else {
             return Ok(());
         }
@@ -323,12 +323,12 @@ impl<'a> SourceRun<'a> {
         let mut add_id = |id| ids.add(id);
         let load_bursts = &|| Some(self.bursts.load(self.cursor.bursts));
         let position = self.cursor.position.text();
-        let wary = Wary { attempt: &mut self.reading, position: &position, has_begun: false, passed: Vec::new() };
+        let wary = Wary { attempt: &mut self.attempt, position: &position, has_begun: false, passed: Vec::new() };
         let (skip, wary) = (Some(&skip), Some(wary));
         let mut sink = Sink { segment: &mut segment, add_id: &mut add_id, load_bursts, skip, bytes_max, wary };
         let page = page::read_into(body, &mut self.decoder, &mut sink, deadline);
         let (has_begun, passed) = sink.wary.map_or((false, Vec::new()), |wary| (wary.has_begun, wary.passed));
-        if has_begun && let Err(error) = self.reading.end() {
+        if has_begun && let Err(error) = self.attempt.end() {
             log::warn!("source {}: {error}", self.source.name);
         }
         // Before anybody waits for the store.
@@ -442,8 +442,8 @@ impl<'a> SourceRun<'a> {
         if let Err(error) = forgotten {
             log::warn!("source {}: {error}", self.source.name);
         }
-        self.fare.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
-        self.fare.health.seen = cursor.seen;
+        self.monitor.health.committed_s = Some(cursor.caught_up_s.min(cursor.committed_s));
+        self.monitor.health.seen = cursor.seen;
         self.cursor = cursor;
         Ok(())
     }
@@ -453,27 +453,27 @@ impl<'a> SourceRun<'a> {
             Err(reason) => {
                 let error =
                     format!("the answer is incomplete even at a limit of {} events: {reason}", self.cursor.limit);
-                self.fare.begin(store, Condition::Truncated, &error);
+                self.monitor.begin(store, Condition::Truncated, &error);
                 self.page_failed(error);
             }
             Ok(standing) => {
                 self.standing = standing;
-                self.fare.succeeded(store);
-                (self.attempt, self.failed, self.not_before) = (0, None, Instant::now());
+                self.monitor.succeeded(store);
+                (self.failures, self.failed, self.not_before) = (0, None, Instant::now());
                 self.clock_corrected = false;
                 if lacking > 0 {
                     let error = format!("Akamai counts {lacking} events more than it sent, twice; they are given up");
                     log::error!("source {}: {error}", self.source.name);
-                    self.fare.begin(store, Condition::Truncated, &error);
+                    self.monitor.begin(store, Condition::Truncated, &error);
                 } else {
-                    self.fare.end(store, Condition::Truncated);
+                    self.monitor.end(store, Condition::Truncated);
                 }
                 let lag_s = asked_s - self.cursor.caught_up_s;
                 if lag_s > LAGGING_S {
                     let error = format!("events of the last {lag_s} s are still at Akamai");
-                    self.fare.begin_with(store, Condition::Lagging, &error, |notice| notice.lag_s = Some(lag_s));
+                    self.monitor.begin_with(store, Condition::Lagging, &error, |notice| notice.lag_s = Some(lag_s));
                 } else {
-                    self.fare.end(store, Condition::Lagging);
+                    self.monitor.end(store, Condition::Lagging);
                 }
             }
         }
@@ -481,15 +481,15 @@ impl<'a> SourceRun<'a> {
 
     /// At the end of a run: what became of the source is remembered and told. Returns how it ended.
     pub(super) fn close(&mut self, store: &mut Store) -> Exit {
-        let mut exit = if self.fare.is_partly_refused { Exit::Refused } else { Exit::Done };
+        let mut exit = if self.monitor.is_partly_refused { Exit::Refused } else { Exit::Done };
         if let Some((failed, error)) = self.failed.take() {
             exit = exit.and(failed);
             if let Some(slowed) = self.slowed.take() {
-                self.fare.begin(store, Condition::RateLimited, &slowed);
+                self.monitor.begin(store, Condition::RateLimited, &slowed);
             }
-            self.fare.run_failed(store, &error);
+            self.monitor.run_failed(store, &error);
         }
-        exit.and(self.fare.save())
+        exit.and(self.monitor.save())
     }
 
     fn save_cursor(&self) -> Result<(), FileError> {

@@ -35,7 +35,7 @@ impl SourceRun<'_> {
     ) -> Result<bool, FileError> {
         let joined = self.config_ids.joined();
         let ids: Vec<&str> = joined.split(';').collect();
-        if !is_of_ids(error) || self.fare.is_partly_refused || !(2..=IDS_TRIED_MAX).contains(&ids.len()) {
+        if !is_of_ids(error) || self.monitor.is_partly_refused || !(2..=IDS_TRIED_MAX).contains(&ids.len()) {
             return Ok(false);
         }
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
@@ -56,18 +56,18 @@ impl SourceRun<'_> {
         let text = format!("{}; the others are asked for without it", refused.join("; "));
         log::error!("source {}: {text}", self.source.name);
         let mut store = lock(shared);
-        self.fare.health.last_error = Some((unix_seconds(), text.clone()));
-        self.fare.begin(&mut store, Condition::AuthFailed, &text);
-        self.fare.is_partly_refused = true;
+        self.monitor.health.last_error = Some((unix_seconds(), text.clone()));
+        self.monitor.begin(&mut store, Condition::AuthFailed, &text);
+        self.monitor.is_partly_refused = true;
         self.key = cursor_key(self.source, &config_ids);
         self.cursor_file = CursorFile::with_key(&store.state, &self.key);
         self.bursts = BurstFiles::of(&store.state, &self.key);
-        self.reading = Attempt::of(&store.state, &self.key);
+        self.attempt = Attempt::of(&store.state, &self.key);
         self.cursor = Cursor::new(self.source.limit);
         self.config_ids = config_ids;
         self.load_cursor(&mut store)?;
         let known = self.cursor.caught_up_s.min(self.cursor.committed_s);
-        if self.fare.health.committed_s.is_some_and(|committed| committed > known) {
+        if self.monitor.health.committed_s.is_some_and(|committed| committed > known) {
             // All of them together have come further since these were last asked for alone.
             self.cursor = Cursor { segment: self.cursor.segment, ..Cursor::new(self.source.limit) };
             self.start(&mut store);
@@ -79,7 +79,7 @@ impl SourceRun<'_> {
         let Ok(config_ids) = ConfigIds::parse(id) else { return Ok(()) };
         thread::sleep(REQUEST_GAP);
         let query = Query { config_ids, range: Range::Window(Window::last(TRIED_S, self.now())), limit: 1 };
-        let answer = self.client.ask(&query, self.fare.health.skew_s, Duration::from_secs(ANSWER_S_MAX));
+        let answer = self.client.ask(&query, self.monitor.health.skew_s, Duration::from_secs(ANSWER_S_MAX));
         self.asked = Some(Instant::now());
         answer.map(drop)
     }

@@ -140,9 +140,6 @@ impl Analysisd {
     }
 
     /// Connects to the queue socket unless that has been done.
-    ///
-    /// # Errors
-    /// When nobody listens.
     pub fn connect(&mut self) -> io::Result<()> {
         if self.socket.is_some() {
             return Ok(());
@@ -192,17 +189,11 @@ impl Analysisd {
 
     /// Bytes sent that it has not taken from its socket; at 0 it has received everything (observed on 4.14.9, without an
     /// exception in 2,000 looks).
-    ///
-    /// # Errors
-    /// When there is no connection.
     pub fn unread_bytes(&self) -> io::Result<u64> {
         unread::bytes(self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?)
     }
 
     /// Its counters. They take 0.1 to 0.3 ms.
-    ///
-    /// # Errors
-    /// Why there are none.
     pub fn stats(&self) -> Result<Stats, StatsError> {
         let path = || self.control.clone();
         let answer = self.ask().map_err(|error| match error.kind() {
@@ -217,9 +208,6 @@ impl Analysisd {
     }
 
     /// The same, asked again for so long as an answer may still come.
-    ///
-    /// # Errors
-    /// Why there are none.
     pub fn stats_within(&self, time: Duration) -> Result<Stats, StatsError> {
         let until = Instant::now() + time;
         loop {

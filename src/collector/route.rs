@@ -6,7 +6,7 @@ use super::budget::Budget;
 use super::deliver::Delivering;
 use super::hosts::{Shared, lock};
 use super::queueing::{Queueing, Until};
-use super::reading::waiting_s;
+use super::spool_lines::waiting_s;
 use super::store::Store;
 use crate::files::FileError;
 use crate::state::spool::Spool;
@@ -15,9 +15,9 @@ use crate::wazuh::handover::Handover;
 /// Time for lines between two pages: the queue is kept busy, and Akamai is asked all the same.
 const BETWEEN_PAGES_MAX: Duration = Duration::from_secs(5);
 
-/// The output of a run.
+/// Where the lines of a run go.
 #[derive(Debug)]
-pub(super) enum Output {
+pub(super) enum Route {
     /// stdout, which the wodle forwards.
     Wodle(Delivering),
     /// The same while that wodle forwards nothing any more: lines are kept.
@@ -39,7 +39,7 @@ pub(super) enum Phase {
     After,
 }
 
-impl Output {
+impl Route {
     /// Hands over what is pending, as far as this phase of a run has time and the output takes it.
     pub(super) fn deliver(
         &mut self,

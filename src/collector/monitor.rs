@@ -1,4 +1,4 @@
-//! How a source fares (or all of them together), remembered and told to Wazuh: once when a state begins, once when it ends.
+//! The health of a source (or of all of them together), remembered and told to Wazuh: once when a state begins, once when it ends.
 //! Never asks Akamai.
 
 use super::notice::{ERROR_CHARS_MAX, Notice};
@@ -14,7 +14,7 @@ const CLOCK_TOLERANCE_S: i64 = 15;
 
 /// What is remembered of a source, and how it was.
 #[derive(Debug)]
-pub(super) struct Fare {
+pub(super) struct Monitor {
     /// Name of the source; empty for all of them together.
     name: String,
     file: HealthFile,
@@ -26,7 +26,7 @@ pub(super) struct Fare {
     pub(super) is_partly_refused: bool,
 }
 
-impl Fare {
+impl Monitor {
     /// That of a source.
     pub(super) fn of(state: &StateFolder, name: &str) -> Result<Self, FileError> {
         Self::load(HealthFile::of(state, name), name)

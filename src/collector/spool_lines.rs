@@ -16,12 +16,12 @@ use crate::state::spool::Spool;
 /// Reads one line after the other.
 #[derive(Debug, Default)]
 pub(super) struct SpoolLines {
-    open: Option<Open>,
+    open: Option<OpenSegment>,
 }
 
 /// The segment that is being read.
 #[derive(Debug)]
-struct Open {
+struct OpenSegment {
     reader: SegmentReader,
     /// Where its next line stands.
     at: Mark,
@@ -38,13 +38,13 @@ impl SpoolLines {
         line: &mut Vec<u8>,
     ) -> Result<bool, FileError> {
         loop {
-            let stands_at = |open: &Open| open.reader.segment.lane.mark(progress) == open.at;
+            let stands_at = |open: &OpenSegment| open.reader.segment.lane.mark(progress) == open.at;
             let mut open = match self.open.take().filter(stands_at) {
                 Some(open) => open,
                 None => {
                     let Some(segment) = first_pending(&store.spool, progress).cloned() else { return Ok(false) };
                     let Some(reader) = damage::open(store, &segment, segment.lane.mark(progress))? else { continue };
-                    Open { at: segment.lane.mark(progress), reader, kept_in: None }
+                    OpenSegment { at: segment.lane.mark(progress), reader, kept_in: None }
                 }
             };
             let Some(next) = damage::next(store, &mut open.reader, line)? else { continue };
