@@ -192,7 +192,11 @@ impl<'a> Emit<'a> {
                 self.own_key(name);
                 return true;
             }
-            Key::Found(key) => &key[..key.len().min(KEY_BYTES_MAX)],
+            Key::Found(key) if key.len() > KEY_BYTES_MAX => {
+                self.note_cut(key);
+                &key[..KEY_BYTES_MAX]
+            }
+            Key::Found(key) => key,
         };
         let before = self.out.len();
         self.comma();

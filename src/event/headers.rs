@@ -171,7 +171,7 @@ pub(super) fn header_lines(value: JsonValue<'_>, secrets: Secrets<'_>) -> Vec<u8
     let mut lines = HeaderLines { secrets, out: Vec::new() };
     match value.kind {
         JsonKind::Object => lines.object(value),
-        _ => value.items().all(|item| lines.item(item)),
+        _ => lines.list(value),
     };
     lines.out
 }
@@ -182,7 +182,16 @@ struct HeaderLines<'a> {
 }
 
 impl HeaderLines<'_> {
-    /// Returns false once there is no room for more, as the others do.
+    /// Lines and headers, or names and values in turns. Returns false once there is no room for more, as the others do.
+    fn list(&mut self, list: JsonValue<'_>) -> bool {
+        let mut is_secret = false;
+        list.items().all(|item| {
+            let is_name = self.names_a_secret(item);
+            let hides = std::mem::replace(&mut is_secret, is_name) && !is_name;
+            if hides { self.add(REDACTED) } else { self.item(item) }
+        })
+    }
+
     fn item(&mut self, item: JsonValue<'_>) -> bool {
         match item.kind {
             JsonKind::Null => true,
@@ -194,12 +203,28 @@ impl HeaderLines<'_> {
 
     /// One header, or an object with their names as keys.
     fn object(&mut self, object: JsonValue<'_>) -> bool {
-        let is_name = |key: &[u8]| [&b"name"[..], b"key", b"header"].iter().any(|word| key.eq_ignore_ascii_case(word));
-        let name = object.members().find(|(key, _)| is_name(&self.text(*key))).map(|(_, name)| self.text(name));
-        object.members().all(|(key, value)| match &name {
-            None => self.header(&self.text(key), value),
-            Some(name) => !self.text(key).eq_ignore_ascii_case(b"value") || self.header(name, value),
+        let find = |words: &[&str]| {
+            let is_one = |key: &[u8]| words.iter().any(|word| key.eq_ignore_ascii_case(word.as_bytes()));
+            object.members().find(|(key, _)| is_one(&self.text(*key))).map(|(_, value)| value)
+        };
+        if object.members().count() == 2
+            && let (Some(name), Some(value)) = (find(&["name", "key", "header"]), find(&["value"]))
+        {
+            return self.header(&self.text(name), value);
+        }
+        let hides = object.members().any(|(_, value)| self.names_a_secret(value));
+        object.members().all(|(key, value)| {
+            let key = self.text(key);
+            if hides && !self.names_a_secret(value) {
+                self.add(&[&key, &b": "[..], REDACTED].concat())
+            } else {
+                self.header(&key, value)
+            }
         })
+    }
+
+    fn names_a_secret(&self, value: JsonValue<'_>) -> bool {
+        value.is_text() && self.secrets.named(&value.text())
     }
 
     fn pair(&mut self, pair: JsonValue<'_>) -> bool {

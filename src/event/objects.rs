@@ -66,13 +66,14 @@ impl ObjectWriter<'_> {
 
     fn write_rule_list(&self, emit: &mut Emit<'_>, key: Key<'_>, value: JsonValue<'_>, list: RuleList) {
         let secrets = emit.secrets;
-        let mut selectors = self.lists.items(RuleList::Selectors);
-        let selectors_cut = !secrets.is_empty() && self.lists.is_cut(RuleList::Selectors);
+        let mut selectors = self.lists.selectors();
+        let is_secret = |selector: &[u8]| secrets.selected_by(selector);
+        let may_be_secret =
+            !secrets.is_empty() && (self.lists.is_cut(RuleList::Selectors) || self.lists.selectors().any(is_secret));
         let mut redacts = false;
         let items = self.lists.items(list).map(|item| {
-            // Of one whose selector was cut off nobody knows.
-            let of = |selector: Option<&[u8]>| selector.map_or(selectors_cut, |name| secrets.selected_by(name));
-            let is_secret = list == RuleList::Data && of(selectors.next());
+            // Of one whose selector is missing nobody knows.
+            let is_secret = list == RuleList::Data && selectors.next().map_or(may_be_secret, is_secret);
             redacts |= is_secret;
             if is_secret && !item.is_empty() { REDACTED } else { item }
         });
@@ -80,7 +81,9 @@ impl ObjectWriter<'_> {
         if self.lists.is_cut(list) {
             emit.note_cut(key.bytes());
         }
-        if written.lossy && !redacts {
+        if written.lossy && redacts {
+            emit.note_cut(&[key.bytes(), b"Raw"].concat());
+        } else if written.lossy {
             emit.raw(key.bytes(), &value.text());
         }
     }
@@ -114,6 +117,8 @@ fn write_custom(emit: &mut Emit<'_>, key: Key<'_>, value: JsonValue<'_>) {
             emit.text(key, &shown, None);
             if *shown == decoded {
                 emit.raw(key.bytes(), &text);
+            } else {
+                emit.note_cut(&[key.bytes(), b"Raw"].concat());
             }
         }
         None => emit.note_cut(key.bytes()),

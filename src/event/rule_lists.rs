@@ -113,6 +113,11 @@ impl RuleLists {
         (0..count).map(move |index| self.item(list, index))
     }
 
+    /// The selectors, without those that are missing.
+    pub(super) fn selectors(&self) -> impl Iterator<Item = &[u8]> {
+        self.items(RuleList::Selectors).take(self.items[RuleList::Selectors as usize].len())
+    }
+
     /// The rules in the order of the event.
     pub(super) fn each_rule(&self) -> impl Iterator<Item = TriggeredRule<'_>> {
         (0..self.rules()).map(|index| TriggeredRule {
@@ -129,7 +134,7 @@ impl RuleLists {
 
 /// Appends the bytes that `item` encodes, if need be once blanks are left out and the URL-safe alphabet is replaced (both
 /// occur in mangled samples only), or `item` itself where it is no base64 even so.
-fn decode_item_into(item: &[u8], out: &mut Vec<u8>) {
+pub(super) fn decode_item_into(item: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     if BASE64.decode_vec(item, out).is_ok() {
         return;

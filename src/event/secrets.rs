@@ -3,7 +3,11 @@
 
 use std::borrow::Cow;
 
-use super::unparsed::redacted_raw;
+use super::headers::REDACTED;
+use super::percent::{Left, decode};
+use super::rule_lists::decode_item_into;
+use super::text::TEXT_BYTES_MAX;
+use super::unparsed::redacted_line;
 
 /// The headers that are redacted, in lower case.
 #[derive(Clone, Copy, Debug)]
@@ -17,33 +21,43 @@ impl<'a> Secrets<'a> {
         self.headers.is_empty()
     }
 
-    /// Whether the value behind this name is a secret: a header's, or anything that is called after cookies.
+    /// Whether the value behind this name is a secret: a header's, anything that is called after cookies, or what rules have
+    /// found, where it stands apart from their selectors.
     pub(super) fn named(self, name: &[u8]) -> bool {
+        let name = decode(name, Left::Nothing);
         let name = name.trim_ascii();
         let name = name.strip_suffix(b":").unwrap_or(name).trim_ascii_end();
         self.headers.iter().any(|header| is_same(name, header.as_bytes()))
+            || (!self.is_empty() && is_same(name, b"ruledata"))
             || (self.hide_cookies() && name.len() <= NAME_BYTES_MAX && holds(name, b"cookie") && is_word(name))
     }
 
-    /// Whether the selector of a triggered rule names a header that is redacted or a cookie: then what the rule has found is
-    /// a secret. One that names all headers may mean any of them.
+    /// Whether the selector of a triggered rule names a header that is redacted or a cookie, wherever in it: then what the
+    /// rule has found is a secret. One that names all headers, or some by a pattern, may mean any of them.
     pub(super) fn selected_by(self, selector: &[u8]) -> bool {
-        !self.is_empty()
-            && selector.split(|byte| b"|,;".contains(byte)).any(|part| {
+        let selector = decode(selector, Left::Nothing);
+        !self.is_empty() && (self.mentioned_in(&selector) || self.mentioned_in(&unwrapped(&selector)))
+    }
+
+    fn mentioned_in(self, selector: &[u8]) -> bool {
+        (self.hide_cookies() && holds(selector, b"cookie"))
+            || self.headers.iter().any(|header| holds_name(selector, header.as_bytes()))
+            || selector.split(|byte| b"|,;".contains(byte)).any(|part| {
                 let mut words = part.splitn(2, |&byte| byte == b':');
                 let (collection, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                if holds(collection, b"cookie") {
-                    return self.hide_cookies();
-                }
-                let name = name.trim_ascii();
-                let name = name.split(|byte| b":=".contains(byte)).next().unwrap_or_default().trim_ascii();
-                holds(collection, b"headers") && (name.is_empty() || self.named(name))
+                holds(collection, b"headers") && !name.trim_ascii().first().is_some_and(u8::is_ascii_alphanumeric)
             })
     }
 
     /// The text without the values of such headers; none where that cannot be had with certainty.
     pub(super) fn redacted(self, text: &[u8]) -> Option<Cow<'_, [u8]>> {
-        if self.is_empty() { Some(text.into()) } else { redacted_raw(text, self.headers).map(Cow::Owned) }
+        let decoded = decode(text, Left::Nothing);
+        let unwrapped = unwrapped(&decoded);
+        let start = &unwrapped[..unwrapped.len().min(TEXT_BYTES_MAX)];
+        if unwrapped != *decoded && redacted_line(start, self).as_deref() != Some(start) {
+            return Some(REDACTED.into());
+        }
+        redacted_line(text, self).map(|shown| shown.into_owned().into())
     }
 
     fn hide_cookies(self) -> bool {
@@ -62,6 +76,21 @@ fn is_word(name: &[u8]) -> bool {
 fn is_same(name: &[u8], header: &[u8]) -> bool {
     let letter = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == header.len() && name.iter().zip(header).all(|(&one, &other)| letter(one) == letter(other))
+}
+
+/// Whether the name stands in `text`, not as a part of a longer word.
+fn holds_name(text: &[u8], name: &[u8]) -> bool {
+    let is_end = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
+    text.windows(name.len().max(1))
+        .enumerate()
+        .any(|(at, window)| is_same(window, name) && is_end(text[..at].last()) && is_end(text.get(at + name.len())))
+}
+
+/// What `text` is in base64, of whichever alphabet; itself if it is none.
+fn unwrapped(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    decode_item_into(text, &mut decoded);
+    decoded
 }
 
 /// Whether `word`, which is in lower case, stands in `text` in any case.
@@ -83,6 +112,8 @@ mod tests {
             (" Cookie: ", true),
             ("cookies", true),
             ("requestCookies", true),
+            ("%43ookie", true),
+            ("ruleData", true),
             ("x-api", false),
             ("cookie=1", false),
             ("", false),
@@ -99,14 +130,33 @@ mod tests {
             ("RESPONSE_HEADERS:Set-Cookie", true),
             ("REQUEST_HEADERS:Cookie:session", true),
             ("REQUEST_HEADERS:User-Agent", false),
-            ("ARGS:Authorization", false),
-            ("ARGS:cookie", false),
+            ("ARGS:a REQUEST_COOKIES:s", true),
+            ("ARGS:a\nREQUEST_COOKIES:s", true),
+            ("ARGS:a&REQUEST_COOKIES:s", true),
+            ("REQUEST_HEADERS:User-Agent REQUEST_HEADERS:Cookie", true),
+            ("REQUEST_HEADERS:Cookie/sid", true),
+            ("REQUEST_HEADERS:/^Cookie$/", true),
+            ("REQUEST_HEADERS:/^Auth/", true),
+            ("REQUEST_HEADERS:\"Authorization\"", true),
+            ("REQUEST_HEADERS:%41uthorization", true),
+            ("REQUEST_HEADERS:Authorization\0", true),
+            ("REQUEST_HEADER:Authorization", true),
+            ("Header: Authorization", true),
+            ("Authorization", true),
+            ("HTTP_AUTHORIZATION", true),
+            ("HTTP_X_API_KEY", true),
+            ("UkVRVUVTVF9DT09LSUVTOnNlc3Npb24=", true),
+            ("UkVRVUVTVF9DT09LSUVTOnNlc3Npb24%3d", true),
+            ("ARGS:Authorization", true),
+            ("ARGS:authorizations", false),
+            ("ARGS:x-api", false),
+            ("QVJHUzpvcHRpb24=", false),
             ("", false),
         ] {
             assert_eq!(secrets.selected_by(selector.as_bytes()), secret, "{selector}");
         }
         let nothing = Secrets { headers: &[] };
-        assert!(!nothing.selected_by(b"REQUEST_COOKIES:a") && !nothing.named(b"cookie"));
+        assert!(!nothing.selected_by(b"REQUEST_COOKIES:a") && !nothing.named(b"cookie") && !nothing.named(b"ruleData"));
         let other = ["x-auth-token".to_owned()];
         assert!(!Secrets { headers: &other }.selected_by(b"REQUEST_COOKIES:a"));
     }

@@ -184,6 +184,14 @@ fn what_a_rule_has_found_in_a_secret_is_redacted_by_its_selector() {
     let event = decode(line.to_string().as_bytes(), 65_000);
     assert_eq!(event["attackData"]["ruleData"], json!(["[redacted]", "\u{fffd}", "", "", ""]));
     assert_eq!(event["attackData"].get("ruleDataRaw"), None);
+    assert_eq!(event["akamai"]["truncated"], json!(["attackData.ruleDataRaw"]));
+    // What has no selector may be one of the secrets; nor is there one where the lists are out of their place.
+    let lists = json!({"rules": base64_list(&["1", "2"]), "ruleSelectors": base64_list(&["REQUEST_COOKIES:a"]),
+        "ruleData": base64_list(&["", "geheim", "geheim"])});
+    for data in [lists.clone(), json!([lists]), json!(lists.to_string()), json!({"attackData": lists})] {
+        let shown = decode(json!({"attackData": data}).to_string().as_bytes(), 65_000).to_string();
+        assert!(shown.contains("[redacted]") && !shown.contains("geheim") && !shown.contains("Z2VoZWlt"), "{shown}");
+    }
     let cut = &line.to_string()[..line.to_string().len() - 3];
     assert!(!decode(cut.as_bytes(), 65_000).to_string().contains("Z2VoZWlt"));
 }
@@ -201,6 +209,12 @@ fn headers_are_redacted_in_every_shape_and_place() {
         json!({"Authorization": "Basic geheim", "X": "fine"}),
         json!({"Cookie": ["geheim"], "X": "fine", "x-api-key": {"a": "geheim"}}),
         json!([[[["Cookie", "geheim"]]], ["X", "fine"]]),
+        json!(["Cookie", "a=geheim", "X: fine"]),
+        json!([{"headerName": "Cookie", "value": "geheim"}, ["X", "fine"]]),
+        json!([{"n": "Cookie", "v": "geheim"}, {"X": "fine"}]),
+        json!([{"name": "%43ookie", "value": "geheim"}, ["X", "fine"]]),
+        json!([["%43ookie", "geheim"], "X: fine"]),
+        json!({"%43ookie": "geheim", "X": "fine"}),
         json!({"a": {"b": [{"name": "Cookie", "value": "geheim"}]}, "X": "fine"}),
     ];
     for headers in shapes {
@@ -229,6 +243,38 @@ fn custom_is_decoded_where_it_is_surely_base64_and_the_original_stays() {
     );
     assert_eq!(custom(json!("plain words")), json!({"value": "plain words"}));
     assert_eq!(custom(json!(["Ymx1ZSB0ZWFt"])), json!({"value": ["Ymx1ZSB0ZWFt"]}));
+}
+
+#[test]
+fn a_secret_in_base64_is_redacted_wherever_it_stands() {
+    for (text, encoded) in [
+        ("Host: x\r\nCookie: sid=geheim\r\n", "SG9zdDogeA0KQ29va2llOiBzaWQ9Z2VoZWltDQo="),
+        ("Cookie: sid=geheim", "Q29va2llOiBzaWQ9Z2VoZWlt"),
+        ("Cookie: s?>?>=geheim", "Q29va2llOiBzPz4_Pj1nZWhlaW0"),
+    ] {
+        for value in [json!(encoded), json!({"a": encoded}), json!([encoded]), json!([[{"a": encoded}]])] {
+            let event = decode(json!({"custom": {"h": value}, "new": {"h": value}}).to_string().as_bytes(), 65_000);
+            let shown = event.to_string();
+            assert!(shown.matches("[redacted]").count() == 2 && !shown.contains(&encoded[..8]), "{text} {shown}");
+        }
+    }
+    assert_eq!(decode(br#"{"new":{"h":"Q29va2llIG1vbnN0ZXI="}}"#, 65_000)["new"]["h"], "Q29va2llIG1vbnN0ZXI=");
+}
+
+#[test]
+fn no_header_that_comes_as_json_is_lost() {
+    let headers = json!([{"name": "Accept", "values": ["x", "y"]}, {"name": "A", "value": "b", "note": "c"}]);
+    let event = decode(json!({"httpMessage": {"requestHeaders": headers}}).to_string().as_bytes(), 65_000);
+    let lines = json!(["name: Accept", "values: [\"x\",\"y\"]", "name: A", "value: b", "note: c"]);
+    assert_eq!(event["httpMessage"]["requestHeaders"], lines);
+}
+
+#[test]
+fn a_name_that_is_cut_is_named() {
+    let name = "n".repeat(300);
+    let event = decode(json!({"new": {name: "v"}}).to_string().as_bytes(), 65_000);
+    assert_eq!(event["new"]["n".repeat(256)], "v");
+    assert_eq!(event["akamai"]["truncated"], json!([format!("new.{}", "n".repeat(60))]));
 }
 
 /// The shell bounds the address space: what is mapped before the first line is some 20 MB of it.
