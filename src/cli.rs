@@ -211,7 +211,7 @@ pub struct ConfigureArgs {
     #[arg(long, value_name = "FILE")]
     pub client_secret_file: Option<PathBuf>,
     /// Use host and credentials of this .edgerc
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "client_token", "client_secret_file"])]
     pub edgerc: Option<PathBuf>,
     /// Section of the .edgerc (default: default)
     #[arg(long, value_name = "NAME", requires = "edgerc")]

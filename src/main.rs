@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 /// Shows help, or what is wrong with the command line. A wodle would take the text for events: it gets none.
 fn usage(error: &clap::Error) -> ExitCode {
-    let collects = std::env::args().any(|argument| argument == "collect");
+    let collects = std::env::args_os().any(|argument| argument == "collect");
     if !collects || io::stderr().is_terminal() || error.exit_code() == 0 {
         // A closed stderr is no reason to fail in another way.
         let _ = error.print();

@@ -1,6 +1,7 @@
 //! `configure`: credentials into the configuration, tried with one signed request before they are saved. Never shows a
 //! secret, never takes one from the command line, where every user of the machine could read it.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -39,7 +40,7 @@ const VALUES: [(&str, &str, &str, bool); 5] = [
 
 pub fn run(cli: &Cli, args: &ConfigureArgs) -> Result<Exit, Exit> {
     let file = cli.config_file();
-    let section = args.source.as_deref().unwrap_or(SECTION);
+    let section = &config::section_name(args.source.as_deref().unwrap_or(SECTION)).map_err(wrong_usage)?;
     let before = match fs::read_to_string(&file) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -49,10 +50,7 @@ pub fn run(cli: &Cli, args: &ConfigureArgs) -> Result<Exit, Exit> {
         return fill_in(&file, before.as_deref());
     }
     let before = before.unwrap_or_else(|| TEMPLATE.to_owned());
-    let values = values(args, &before, section).map_err(|problem| {
-        log::error!("{problem}");
-        Exit::Usage
-    })?;
+    let values = values(args, &before, section).map_err(wrong_usage)?;
     let without: &[&str] = match &args.edgerc {
         Some(_) => &["host", "client_token", "client_secret", "access_token"],
         None if values.iter().any(|(key, _)| *key == "client_secret") => &["edgerc", "edgerc_section"],
@@ -126,11 +124,13 @@ fn values(args: &ConfigureArgs, before: &str, section: &str) -> Result<Vec<(&'st
             "client_secret" => secret_file.clone(),
             _ => None,
         };
-        let from_edgerc = args.edgerc.is_some() && key != "config_id";
+        if args.edgerc.is_some() && key != "config_id" {
+            continue;
+        }
         let given = flag.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()));
         let value = match given {
             Some(value) => value,
-            None if from_edgerc || is_filled_in(before, section, key) => continue,
+            None if is_filled_in(before, section, key) => continue,
             None if io::stdin().is_terminal() => {
                 ask(question, is_secret).map_err(|error| format!("cannot read {key}: {error}"))?
             }
@@ -147,6 +147,12 @@ fn values(args: &ConfigureArgs, before: &str, section: &str) -> Result<Vec<(&'st
         values.push((key, value));
     }
     Ok(values)
+}
+
+/// For `map_err`: what cannot be done like this is logged.
+fn wrong_usage(problem: impl Display) -> Exit {
+    log::error!("{problem}");
+    Exit::Usage
 }
 
 fn secret_from(path: &Path) -> Result<String, String> {
@@ -204,7 +210,9 @@ fn write(file: &Path, text: &str) -> Result<Exit, Exit> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| failed(format!("cannot create {}: {error}", folder.display())))?;
     }
-    replace_file(file, text.as_bytes()).map_err(failed)?;
+    // A link to it stays one.
+    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    replace_file(&real, text.as_bytes()).map_err(failed)?;
     log::info!("saved in {} (mode 0600); next: wazuh-akamai check", file.display());
     Ok(Exit::Done)
 }

@@ -64,7 +64,7 @@ pub(super) fn sections(file: &str, text: &str) -> Vec<Section> {
     let mut current = 0;
     let mut known_sections: HashMap<String, usize> = HashMap::new();
     let mut known_keys: HashMap<(usize, String), usize> = HashMap::new();
-    for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         match read_line(line) {
             Line::Blank => {}
@@ -107,12 +107,12 @@ pub(super) enum Line {
 }
 
 pub(super) fn read_line(line: &str) -> Line {
-    let line = line.trim();
+    let line = line.strip_prefix('\u{feff}').unwrap_or(line).trim();
     if line.is_empty() || line.starts_with([';', '#']) {
         return Line::Blank;
     }
     if let Some(rest) = line.strip_prefix('[') {
-        return section(rest.strip_suffix(']').map(str::trim).unwrap_or_default());
+        return section_name(rest.strip_suffix(']').unwrap_or_default()).map_or_else(Line::Fault, Line::Section);
     }
     let Some((key, value)) = line.split_once(['=', ':']).filter(|(key, _)| !key.trim().is_empty()) else {
         return Line::Fault("the line is neither a [section] nor of the form key = value");
@@ -128,14 +128,16 @@ pub(super) fn read_line(line: &str) -> Line {
     Line::Setting(key.to_ascii_lowercase().replace('-', "_"), value.to_owned())
 }
 
-fn section(name: &str) -> Line {
+/// The name of a section, as it counts.
+pub fn section_name(name: &str) -> Result<String, &'static str> {
+    let name = name.trim();
     if name.is_empty() {
-        return Line::Fault("a section is named [name], alone on its line");
+        return Err("a section is named [name], alone on its line");
     }
     if name.chars().count() > SECTION_CHARS_MAX || name.chars().any(char::is_control) {
-        return Line::Fault("the name of the section is longer than 64 characters or holds a control character");
+        return Err("the name of the section is longer than 64 characters or holds a control character");
     }
-    Line::Section(if name.eq_ignore_ascii_case(DEFAULT) { DEFAULT } else { name }.to_owned())
+    Ok(if name.eq_ignore_ascii_case(DEFAULT) { DEFAULT } else { name }.to_owned())
 }
 
 #[cfg(test)]

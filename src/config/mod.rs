@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use self::edit::with_values;
+pub use self::ini::section_name;
 pub use self::keys::{KEY_MISSING, KEYS, Key};
 pub use self::source::{Mode, REDACT_HEADERS, RunOn, Source};
 pub use self::values::Host;

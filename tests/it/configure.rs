@@ -1,7 +1,8 @@
 //! `configure`: credentials from everywhere they may come from, tried before they are saved, never shown.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::loopback::{Akamai, Fault, Settings};
 use crate::program::{Ended, Place, finish, program};
@@ -155,11 +156,68 @@ fn an_edgerc_and_a_secret_in_a_file_are_taken() {
 }
 
 #[test]
+fn an_edgerc_needs_nothing_of_what_the_environment_has() {
+    let place = Place::new("[default]\n");
+    let edgerc = place.folder.path().join("edgerc");
+    fs::write(&edgerc, format!("[default]\nhost = akab-e.luna.akamaiapis.net\nclient_token = akab-e\nclient_secret = {SECRET}\naccess_token = akab-a\n")).unwrap();
+    fs::set_permissions(&edgerc, fs::Permissions::from_mode(0o600)).unwrap();
+    let args = ["--edgerc", edgerc.to_str().unwrap(), "--config-id", "7", "--no-test"];
+    configure(&place, &args, &[("AKAMAI_HOST", "akab-o.luna.akamaiapis.net"), ("AKAMAI_CLIENT_TOKEN", "o")]).expect(0);
+    assert!(!fs::read_to_string(place.config()).unwrap().contains("akab-o"));
+    for flag in ["--host", "--client-token", "--client-secret-file"] {
+        configure(&place, &[&args[..], &[flag, "x"]].concat(), &[]).fails(2, "cannot be used with");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_another_case_make_no_second_section() {
+    for head in ["[DEFAULT]", "\u{feff}[default]", "[default]"] {
+        for source in ["default", "Default"] {
+            let tokens = "client_token = akab-t\nclient_secret = s=\naccess_token = akab-a\n";
+            let text = |id: &str| format!("{head}\nhost = a.luna.akamaiapis.net\nconfig_id = {id}\n{tokens}");
+            let place = Place::new(&text("YOUR_CONFIG_ID"));
+            configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "7")]).expect(0);
+            assert_eq!(fs::read_to_string(place.config()).unwrap(), text("7"));
+            configure(&place, &["--no-test", "--source", source, "--config-id", "8"], &[]).expect(0);
+            assert_eq!(fs::read_to_string(place.config()).unwrap(), text("8"));
+        }
+    }
+}
+
+#[test]
+fn a_name_that_no_section_can_have_is_refused() {
+    let place = Place::new("[default]\n");
+    for name in ["", " ", "a\nb", "a\rb"] {
+        configure(&place, &["--source", name, "--config-id", "7"], &[]).fails(2, "section");
+    }
+    assert_eq!(fs::read_to_string(place.config()).unwrap(), "[default]\n");
+}
+
+#[test]
+fn a_link_to_the_configuration_stays_one() {
+    let place = Place::new(wazuh_akamai::config::TEMPLATE);
+    let real = place.folder.path().join("real.ini");
+    fs::rename(place.config(), &real).unwrap();
+    symlink("real.ini", place.config()).unwrap();
+    let given = [("AKAMAI_HOST", "akab-h.luna.akamaiapis.net"), ("AKAMAI_CLIENT_TOKEN", "akab-t")];
+    configure(&place, &["--unattended"], &given).expect(0);
+    assert!(fs::symlink_metadata(place.config()).unwrap().is_symlink());
+    assert!(fs::read_to_string(real).unwrap().contains("akab-h"));
+}
+
+#[test]
 fn without_a_terminal_what_is_missing_is_named() {
     let place = Place::new("[default]\n");
     configure(&place, &["--host", "akab-h.luna.akamaiapis.net"], &[])
         .fails(2, "config_id is missing: give it as AKAMAI_CONFIG_ID");
     configure(&place, &["--client-secret", "x"], &[]).fails(2, "unexpected argument");
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_wrong_usage() {
+    let mut command = program();
+    command.arg(std::ffi::OsStr::from_bytes(b"\xff"));
+    assert!(!finish(command, b"").expect(2).stderr.contains("panic"));
 }
 
 #[test]
