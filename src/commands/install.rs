@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{failed, print};
 use crate::cli::{Cli, InstallArgs};
-use crate::config::{self, Global, SourceState};
+use crate::config::{self, ConfigError, Global, LoadError, SourceState};
 use crate::exit::Exit;
 use crate::findings::{Findings, Level};
 use crate::install::{self, InstallError, Options, Report};
@@ -35,7 +35,7 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit
     let root = args.root.clone().unwrap_or_else(|| "/".into());
     let config = cli.config_file();
     let config = root.join(config.strip_prefix("/").unwrap_or(&config));
-    let global = config::load(&config).map(|config| config.global).unwrap_or_default();
+    let global = global(&config)?;
     let home = Home::find(&root, global.wazuh_home.as_deref());
     match &home.problem {
         Some(error @ HomeError::Unseen { .. }) => {
@@ -67,6 +67,7 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit
         Err(error) => {
             log::error!("{error}");
             let next = match direction {
+                _ if matches!(error, InstallError::Restart { .. }) => "Wazuh was not restarted".to_owned(),
                 Direction::In => "the Wazuh side is not set up; when that is mended: wazuh-akamai install".to_owned(),
                 // A package that goes takes the other copy with it.
                 Direction::Out => format!(
@@ -78,6 +79,23 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit
             Err(exit(&error))
         }
     }
+}
+
+/// The settings of the whole program. Where it is not certain which Wazuh is meant none is touched.
+fn global(file: &Path) -> Result<Global, Exit> {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(LoadError::Missing { .. }) => return Ok(Global::default()),
+        Err(error) => {
+            log::error!("{error}");
+            return Err(Exit::Config);
+        }
+    };
+    // A line without a key may have been meant as this one.
+    let is_about_home = |error: &ConfigError| error.key.as_deref().is_none_or(|key| key == "wazuh_home");
+    let errors: Vec<_> = config.global_errors.into_iter().filter(is_about_home).collect();
+    super::log_errors(&errors);
+    if errors.is_empty() { Ok(config.global) } else { Err(Exit::Config) }
 }
 
 /// Gives state that another user has to the one who is to use it: Wazuh may have been removed and installed again. State that
@@ -138,7 +156,7 @@ fn show_line(cli: &Cli, line: &str) -> Result<Exit, Exit> {
 
 fn exit(error: &InstallError) -> Exit {
     match error {
-        InstallError::File(_) | InstallError::OwnFile(_) | InstallError::Restart(_) => Exit::Local,
+        InstallError::File(_) | InstallError::OwnFile(_) | InstallError::Restart { .. } => Exit::Local,
         _ => Exit::NotEditable,
     }
 }

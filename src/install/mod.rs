@@ -76,8 +76,8 @@ pub(crate) enum InstallError {
         "Wazuh does not take the new configuration; NOT everything could be put back, see above; copies lie beside the files. {0}"
     )]
     HalfUndone(String),
-    #[error("the files are as they should be, but the restart failed: {0}; when that is mended: wazuh-akamai install")]
-    Restart(String),
+    #[error("the files are as they should be, but the restart failed: {says}; when that is mended: {next}")]
+    Restart { says: String, next: &'static str },
 }
 
 /// How to go about it.
@@ -334,14 +334,16 @@ impl<'a> Setup<'a> {
             return Err(if undone { InstallError::Refused(says) } else { InstallError::HalfUndone(says) });
         }
         undo.keep();
+        // A program that has just been taken out puts nothing back in.
+        let next = if stays { "wazuh-akamai install" } else { "wazuh-control restart" };
         let is_running = needs_restart && restart::is_running(self.home);
         if is_running && !self.options.no_restart {
             self.report.push("restarting Wazuh");
-            restart::restart(self.home).map_err(InstallError::Restart)?;
+            restart::restart(self.home).map_err(|says| InstallError::Restart { says, next })?;
         } else if needs_restart {
             self.report.restart_is_left = is_running;
             self.report.push(if is_running {
-                "Wazuh has not taken this up yet: restart it (wazuh-control restart), or run: wazuh-akamai install"
+                "Wazuh has not taken this up yet: restart it (wazuh-control restart)"
             } else {
                 "Wazuh takes this up when it is started"
             });

@@ -2,13 +2,14 @@
 //! cluster. Never changes a file.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::Gid;
+use rustix::fs::OFlags;
 
 use super::conf::scan::scan;
 use super::program::{self, PROGRAM_S_MAX};
@@ -237,7 +238,10 @@ impl Home {
 
     fn read(&self, file: &str) -> Option<String> {
         let mut text = Vec::new();
-        fs::File::open(self.path(file)).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut text).ok()?;
+        // A pipe would make its reader wait for ever.
+        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(self.path(file)).ok()?;
+        file.take(FILE_BYTES_MAX).read_to_end(&mut text).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -324,6 +325,41 @@ fn a_block_without_its_markers_is_ours_all_the_same() {
 }
 
 #[test]
+fn a_configuration_that_does_not_say_which_wazuh_leaves_every_one_alone() {
+    let root = Root::manager();
+    let config = root.path("etc/wazuh-akamai/akamai_config.ini");
+    for (text, mode, says) in [
+        ("[default]\nwazuh_home = /opt/wz\n", 0o644, "chmod"),
+        ("[default]\n; \u{fc}\nwazuh_home = \"/opt/wz\"\n", 0o600, "quotes"),
+        ("[default]\nwazuh_home = opt/wz\n", 0o600, "absolute"),
+        ("[default]\nwazuh_home /opt/wz\n", 0o600, "neither"),
+    ] {
+        fs::write(&config, text).unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(mode)).unwrap();
+        let before = root.tree();
+        for command in ["install", "uninstall"] {
+            root.run(&[command]).fails(3, says);
+        }
+        assert_eq!(root.tree(), before);
+    }
+    // What is wrong elsewhere keeps nothing from being taken out.
+    fs::write(&config, "[default]\nlimit = x\nnosuch = 1\n").unwrap();
+    root.run(&["install"]).expect(0);
+    root.run(&["uninstall"]).expect(0);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_ossec_conf_makes_nobody_wait() {
+    let root = Root::manager();
+    fs::remove_file(root.home("etc/ossec.conf")).unwrap();
+    let (here, mode) = (rustix::fs::CWD, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mkfifoat(here, root.home("etc/ossec.conf"), mode).unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_wazuh-akamai"), "install", "--root"]).arg(root.path(""));
+    finish(command, b"").fails(6, "no regular file inside the Wazuh home");
+}
+
+#[test]
 fn a_leftover_active_response_is_warned_of() {
     let root = Root::manager();
     let response =
@@ -345,6 +381,7 @@ fn quietly_it_says_in_one_line_what_was_done_and_what_is_left_to_do() {
     assert!(root.run(&["install"]).expect(0).text().contains("run wazuh-akamai configure, which makes "));
     let config = root.path("etc/wazuh-akamai/akamai_config.ini");
     fs::write(&config, wazuh_akamai::config::TEMPLATE).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
     let left =
         format!("left to do: fill in {} or run wazuh-akamai configure, then wazuh-akamai check\n", config.display());
     assert!(line(&["-q", "install"], &[]).ends_with(&left));

@@ -90,6 +90,22 @@ fn a_restart_that_fails_says_what_failed_and_is_tried_again() {
 }
 
 #[test]
+fn after_uninstall_nobody_is_told_to_install_again() {
+    let root = Root::manager();
+    root.run(&["install"]).expect(0);
+    let control = fs::read_to_string(root.home("bin/wazuh-control")).unwrap();
+    fs::write(root.home("bin/wazuh-control"), control.replace("restart) ", "restart) exit 3; ")).unwrap();
+    let ended = root.run(&["--quiet", "uninstall"]).expect(1);
+    let said = ended.text() + &ended.stderr;
+    assert!(said.contains("when that is mended: wazuh-control restart"), "{said}");
+    assert!(!said.contains("wazuh-akamai install") && !said.contains("wazuh-akamai uninstall"), "{said}");
+    fs::write(root.home("bin/wazuh-control"), control).unwrap();
+    root.run(&["install"]).expect(0);
+    let said = root.run_with(&["uninstall"], &[("WAZUH_AKAMAI_NO_RESTART", "1")]).expect(0).text();
+    assert!(said.contains("restart it (wazuh-control restart)") && !said.contains("wazuh-akamai install"), "{said}");
+}
+
+#[test]
 fn one_install_or_uninstall_at_a_time() {
     let root = Root::manager();
     for program in ["wazuh-modulesd", "wazuh-analysisd"] {
