@@ -5,7 +5,7 @@
 //! understand; [`collector`] keeps those in [`state`] until [`wazuh`] has them; the other [`commands`] write them to stdout.
 //!
 //! Pure modules (`event`, what `akamai` and `wazuh` name as such, and `config` but for its `load`) take time, nonce and files as arguments and
-//! never touch the world; `tests/it/tidy.rs` keeps them so. Arrows point down: nothing in a pure module knows a command.
+//! never touch the world; the compiler keeps them so (`clippy.toml`). Arrows point down: nothing in a pure module knows a command.
 
 pub mod akamai;
 pub mod cli;

@@ -1,6 +1,7 @@
 //! EdgeGrid (EG1-HMAC-SHA256): signs a request, PURE. Time and nonce are arguments; never sends, never logs.
 //!
 //! Source: Akamai's techdocs, "authenticate-with-edgegrid", and its official test vectors (`tests/data/edgegrid`).
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
 

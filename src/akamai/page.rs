@@ -3,6 +3,7 @@
 //!
 //! An answer is newline-separated JSON: one event a line, and at the end the context line with the offset to go on from.
 //! Only the context line proves that the answer is whole: a body that is cut where a line ends looks no different.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::io::{self, Read};
 

@@ -1,4 +1,5 @@
 //! What Akamai says when it refuses: problem+json, and what to do about it. Never repeats a refusal without its numbers.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
 

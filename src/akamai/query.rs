@@ -1,5 +1,6 @@
 //! What is asked of the SIEM API: the request's path and query, built once, and the bounds of time windows. Never knows the
 //! time itself.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 /// Akamai keeps events for 12 hours (documented).
 pub const RETENTION_S: i64 = 43_200;

@@ -1,4 +1,5 @@
 //! What to do when a request failed, PURE: from the failure alone. Never waits itself, never knows the time.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

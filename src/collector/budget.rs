@@ -1,4 +1,5 @@
 //! How long a run may take and how much it may hand over, PURE: from the wodle's interval and pace.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

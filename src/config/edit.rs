@@ -1,4 +1,5 @@
 //! Values into the text of a configuration, PURE: what is not set stays as it is, byte for byte, comments included.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::ini::{Line, read_line};
 

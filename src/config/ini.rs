@@ -3,6 +3,7 @@
 //!
 //! Config ids and secrets hold `;` and `#`, so that a comment begins only where a line does. Python's configparser takes `=`
 //! and `:`, and so the original integration's file may have either.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::HashMap;
 

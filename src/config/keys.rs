@@ -1,4 +1,5 @@
 //! Every key of the configuration, what it accepts and where its value goes: the one list for parsing, messages and tests.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::values::{absolute_path, auto_or, header_names, host, number, proxy, secret, size, token, user_name, word};
 use super::{Global, Mode, Output, RunOn, Source};

@@ -1,4 +1,5 @@
 //! One section → one source. Never reads a file itself: the text of an `.edgerc` comes from the caller.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::path::{Path, PathBuf};
 

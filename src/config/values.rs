@@ -1,4 +1,5 @@
 //! The text of one value → its type. Never names the file, and never repeats a secret.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;

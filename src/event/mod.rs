@@ -12,6 +12,7 @@
 //! 6. The `akamai` object ends the line; `limits` cuts the rare line that is too long for Wazuh.
 //!
 //! What serves speed alone stands in `search`.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod burst;
 mod classify;

@@ -6,6 +6,7 @@
 //! in the file. An empty input queue alone says nothing: with a limit of events its threads hold what they took from it until
 //! the limit lets them go on. Every step was tried on a real 4.14.9: it lost nothing through kills, restarts, forced drops
 //! and limits.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! analysisd drops what does not fit instead of making the sender wait. So at every look a sender fills up what waits inside
 //! to a window that is small against the queues (16,384 elements) and large against what is worked off until the next look.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! What analysisd says of itself when asked for `getstats` (4.4 and later), PURE: the request, and the answer as numbers.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 use serde_json::{Value, json};
 
