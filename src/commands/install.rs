@@ -35,7 +35,14 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit
     let root = args.root.clone().unwrap_or_else(|| "/".into());
     let config = cli.config_file();
     let config = root.join(config.strip_prefix("/").unwrap_or(&config));
-    let global = global(&config)?;
+    let global = match (global(&config), direction) {
+        (Err(_), Direction::Out) => {
+            // A package that is removed must not leave a wodle without its program.
+            log::warn!("going on with the Wazuh that is found without it");
+            Global::default()
+        }
+        (global, _) => global?,
+    };
     let home = Home::find(&root, global.wazuh_home.as_deref());
     match &home.problem {
         Some(error @ HomeError::Unseen { .. }) => {

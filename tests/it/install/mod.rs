@@ -337,13 +337,21 @@ fn a_configuration_that_does_not_say_which_wazuh_leaves_every_one_alone() {
         fs::write(&config, text).unwrap();
         fs::set_permissions(&config, fs::Permissions::from_mode(mode)).unwrap();
         let before = root.tree();
-        for command in ["install", "uninstall"] {
-            root.run(&[command]).fails(3, says);
-        }
+        root.run(&["install"]).fails(3, says);
         assert_eq!(root.tree(), before);
     }
+    // What was installed before is taken out all the same.
+    fs::remove_file(&config).unwrap();
+    let before = root.tree();
+    root.run(&["install"]).expect(0);
+    fs::write(&config, "[default]\n").unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    root.run(&["uninstall"]).expect(0);
+    fs::remove_file(&config).unwrap();
+    assert_eq!(root.tree(), before);
     // What is wrong elsewhere keeps nothing from being taken out.
     fs::write(&config, "[default]\nlimit = x\nnosuch = 1\n").unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
     root.run(&["install"]).expect(0);
     root.run(&["uninstall"]).expect(0);
 }
