@@ -278,7 +278,8 @@ fn a_line_that_ended_two_runs_goes_on_without_being_decoded() {
     let is_reading = || site.state_files("attempt-").iter().any(|path| path.extension().is_none());
     assert!(abort_when(&site, is_reading), "{}", site.log());
     // The mark of the run before stands until the next one begins to read, which replaces the record.
-    let inode = || site.state_files("attempt-").first().and_then(|path| fs::metadata(path).ok()).map(|file| file.ino());
+    let record = || site.state_files("attempt-").into_iter().find(|path| path.extension().is_none());
+    let inode = || record().and_then(|path| fs::metadata(path).ok()).map(|file| file.ino());
     let id = event_id(long_line().as_bytes());
     let is_at_it =
         || site.state_files("mark-").first().and_then(|mark| fs::read(mark).ok()).is_some_and(|mark| mark == id);
