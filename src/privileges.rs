@@ -1,6 +1,7 @@
 //! From root to the user that the work is done as: the state folder is made ready, then root is given up for good. Never
 //! follows a link, never comes back.
 
+use std::ffi::CStr;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -8,13 +9,16 @@ use std::path::Path;
 use std::thread;
 
 use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid, setuid};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, chownat, fchmod, fchown, openat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, chownat, fchmod, fchown, openat};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::files::FileError;
 
 /// Mode of the state folder.
 const FOLDER_MODE: u32 = 0o700;
+
+/// Folders that a folder, or a file system of its own, may hold.
+const OF_EVERY_FOLDER: [&CStr; 3] = [c".", c"..", c"lost+found"];
 
 /// Whether this process is root.
 pub fn is_root() -> bool {
@@ -28,7 +32,8 @@ pub fn user(name: &str) -> Option<User> {
 
 /// Makes sure that the state folder exists, private, and that it and its files belong to `owner` (none: to whom they do):
 /// whoever had them before, since Wazuh may have been installed anew, or `user` have been another. Only regular files with one
-/// name are given away: what has another name elsewhere may be root's own.
+/// name are given away: what has another name elsewhere may be root's own. A folder that holds others, such as `/etc`, is
+/// refused: the collector's own holds none.
 ///
 /// # Errors
 /// The file operation that failed; a link where the folder should be.
@@ -39,6 +44,17 @@ pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(FileError::of("open", path))?;
     let (uid, gid) = ids(owner);
     let failed = |operation| move |error: rustix::io::Errno| FileError::of(operation, path)(error.into());
+    for entry in Dir::read_from(&folder).map_err(failed("list"))? {
+        let entry = entry.map_err(failed("list"))?;
+        let is_ours = entry.file_type() != FileType::Directory || OF_EVERY_FOLDER.contains(&entry.file_name());
+        if !is_ours {
+            let error = format!(
+                "there is a folder in it ({}), so it is not the collector's own: set state_dir to an empty one",
+                entry.file_name().to_string_lossy()
+            );
+            return Err(FileError::of("use", path)(io::Error::new(io::ErrorKind::InvalidInput, error)));
+        }
+    }
     fchmod(&folder, Mode::from_raw_mode(FOLDER_MODE)).map_err(failed("change the mode of"))?;
     for entry in Dir::read_from(&folder).map_err(failed("list"))? {
         let entry = entry.map_err(failed("list"))?;

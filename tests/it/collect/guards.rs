@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -101,6 +101,28 @@ fn all_that_root_has_is_given_up() {
     let group = ids("Gid:")[0];
     assert_eq!((ids("Uid:"), ids("Gid:"), ids("Groups:")), (vec![65_534; 4], vec![group; 4], vec![42, group]));
     assert!(group != 0 && status.contains("CapEff:\t0000000000000000") && status.contains("CapPrm:\t0000000000000000"));
+}
+
+#[test]
+fn a_folder_with_folders_of_others_is_not_taken_for_the_state() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root gives files away.
+        return;
+    }
+    let site = Site::new();
+    fs::set_permissions(site.place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let config = fs::read_to_string(site.place.config()).unwrap().replace("user = root", "user = nobody");
+    fs::write(site.place.config(), config).unwrap();
+    fs::create_dir_all(site.state().join("lost+found")).unwrap();
+    site.store(60, 0..5);
+    assert_eq!(numbers(&site.collect().expect(0).events()), (0..5).collect::<Vec<_>>());
+    fs::create_dir(site.state().join("ssl")).unwrap();
+    fs::write(site.state().join("passwd"), "").unwrap();
+    fs::set_permissions(site.state(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ended = site.collect().expect(1);
+    assert!(ended.text().contains("set state_dir to an empty one"), "{}", ended.text());
+    assert_eq!(fs::metadata(site.state()).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::metadata(site.state().join("passwd")).unwrap().uid(), 0);
 }
 
 #[test]
