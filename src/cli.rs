@@ -7,102 +7,87 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::config::CONFIG_FILE;
 use crate::exit::EXIT_CODES;
 
-/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "wazuh-akamai", version, about, max_term_width = 100, after_help = EXIT_CODES, after_long_help = LONG_HELP)]
+#[command(name = "wazuh-akamai", version, about, max_term_width = 100, after_help = EXIT_CODES, after_long_help = format!("{START_HERE}\n\n{EXIT_CODES}"))]
 pub struct Cli {
     /// Configuration file
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// Say more on stderr (twice: still more)
+    /// More messages on stderr (twice: even more)
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say nothing but errors; install and uninstall: one line
+    /// Only errors; install and uninstall: one line
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// What to do
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The whole help: a way in and, again, the exit codes (a test keeps them the same).
-const LONG_HELP: &str = "\
+const START_HERE: &str = "\
 Start here:
-  wazuh-akamai configure                credentials into the configuration, tried first
-  wazuh-akamai check                    what is wrong, and how to mend it
-  wazuh-akamai install --dry-run        what the set-up in Wazuh would change
-  wazuh-akamai fetch --last 5m          one look at Akamai, events to stdout
-  wazuh-akamai decode saved.ndjson      the same transformation, offline
-  wazuh-akamai status                   how the collector fares
+  wazuh-akamai configure                write the credentials, after trying them
+  wazuh-akamai check                    what is wrong, and how to fix it
+  wazuh-akamai install --dry-run        show what would change in Wazuh
+  wazuh-akamai fetch --last 5m          print the events of the last 5 minutes
+  wazuh-akamai decode saved.ndjson      convert saved lines, offline
+  wazuh-akamai status                   the state of every source
 
-Events go to stdout, one JSON object a line; everything else goes to stderr.
+Events go to stdout, one JSON object per line; everything else goes to stderr.";
 
-Exit codes:
-  0  done, also when there was nothing new; collect: also when another one is running, nothing is configured yet, or on a cluster's worker
-  1  local failure: disk, state, unreadable file, a bug; check: an error was found; status: not healthy
-  2  wrong usage; collect on a terminal
-  3  configuration invalid, or not filled in yet
-  4  Akamai refused: 400, 401, 403, 404, clock
-  5  Akamai unreachable, 429 or 5xx, or an incomplete answer
-  6  ossec.conf not safely editable, or not taken by Wazuh: it is as it was
-With several sources: the lowest code that is not 0.";
-
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Hand over to Wazuh what is new: what Wazuh's wodle runs
+    /// Deliver new events to Wazuh: this is what Wazuh's wodle runs
     ///
-    /// Continues where the run before stopped, remembers everything on disk, and writes event lines to stdout and nothing
-    /// to stderr; messages go to the log file. Not for a terminal: use fetch to look at events.
+    /// Continues where the previous run stopped and keeps its state on disk. Writes only events to stdout and nothing to
+    /// stderr; messages go to the log file. Not for a terminal: use fetch to look at events.
     #[command(after_help = COLLECT_EXAMPLES)]
     Collect,
-    /// Ask Akamai for a time window and print the events, all of them
+    /// Query a time window and print all of its events
     ///
-    /// Remembers nothing and changes nothing. A window with more events than one answer holds is asked for in smaller ones.
-    /// Without flags it asks for the last 5 minutes that Akamai answers for: it leaves out the newest 5 seconds, and keeps 12
-    /// hours.
+    /// Stores nothing and changes nothing. A window with more events than fit into one answer is queried in smaller ones.
+    /// Without flags: the last 5 minutes that Akamai has; it leaves out the newest 5 seconds, and keeps 12 hours.
     #[command(after_help = FETCH_EXAMPLES)]
     Fetch(FetchArgs),
-    /// Fetch a past span of time and queue it for Wazuh
+    /// Fetch a past time span and queue it for Wazuh
     ///
-    /// Asks for the span in slices, leaves out lines that are known to have been delivered, and puts the rest into the
-    /// spool: the next runs of the wodle hand it over. The cursor of the source stays where it is.
+    /// Queries the span in slices, leaves out lines that are known to have been delivered, and puts the rest into the
+    /// spool: the wodle's next runs deliver it. The cursor of the source does not move.
     #[command(after_help = BACKFILL_EXAMPLES)]
     Backfill(BackfillArgs),
-    /// Show how every source fares: last success, lag, what waits, what went wrong
+    /// Show the state of every source: last success, lag, what is pending, what went wrong
     ///
-    /// Ends with 0 if all is well: every enabled source succeeded within 15 minutes, nothing was lost within 24 hours, and
-    /// the spool is less than 80 % full. Else with 1.
+    /// Exit code 0 if all is well: every enabled source succeeded within 15 minutes, nothing was lost within 24 hours, and
+    /// the spool is less than 80 % full. Otherwise 1.
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
-    /// Write credentials into the configuration, once Akamai has accepted them
+    /// Write credentials into the configuration, after Akamai has accepted them
     ///
     /// Takes each value from its flag, from the environment (AKAMAI_HOST, AKAMAI_CONFIG_ID, AKAMAI_CLIENT_TOKEN,
     /// AKAMAI_CLIENT_SECRET, AKAMAI_ACCESS_TOKEN), from an .edgerc, or asks for it. Secrets are never taken from the command
-    /// line, where every user could read them, and never shown. Everything else in the file stays.
+    /// line, where every user could read them, and never shown. Everything else in the file stays as it is.
     #[command(after_help = CONFIGURE_EXAMPLES)]
     Configure(ConfigureArgs),
-    /// Find what is wrong, and say how to mend it
+    /// Find out what is wrong, and how to fix it
     ///
-    /// Looks at the configuration, the way to Akamai, its clock and credentials, the Wazuh side and what the collector
-    /// remembers. Changes nothing. Ends with 1 if something is wrong.
+    /// Checks the configuration, the connection to Akamai, the clock and the credentials, the Wazuh side and the
+    /// collector's state. Changes nothing. Exit code 1 if something is wrong.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Set up the Wazuh side: binary, wodle block and rules
     ///
-    /// Changes only what is missing or out of date, has Wazuh check the result, puts everything back if Wazuh refuses it, and
-    /// restarts Wazuh where that is needed. Takes over the original Python integration. WAZUH_AKAMAI_NO_RESTART=1 leaves the
+    /// Changes only what is missing or out of date, has Wazuh check the result, puts everything back if Wazuh rejects it, and
+    /// restarts Wazuh if that is needed. Takes over the original Python integration. WAZUH_AKAMAI_NO_RESTART=1 leaves the
     /// restart to you; WAZUH_AKAMAI_NO_INSTALL=1 does nothing.
     #[command(after_help = INSTALL_EXAMPLES)]
     Install(InstallArgs),
-    /// Take the Wazuh side out again
+    /// Remove the Wazuh side
     ///
-    /// Removes what install made and gives ossec.conf back as it was; later edits by others stay.
+    /// Removes what install created and puts ossec.conf back as it was; later edits by others stay.
     Uninstall(InstallArgs),
-    /// Turn saved lines of Akamai's API into events, offline
+    /// Convert saved lines of Akamai's API to events, offline
     ///
-    /// Reads files or stdin in constant memory. A line that is no event comes out inside one; the context line at the end
-    /// of an answer is passed over.
+    /// Reads files or stdin in constant memory. A line that is not an event is wrapped in one; the context line at the end
+    /// of an answer is skipped.
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(DecodeArgs),
 }
@@ -150,41 +135,38 @@ Examples:
   wazuh-akamai fetch --raw | wazuh-akamai decode
   wazuh-akamai --config akamai_config.ini decode --source shop answer.ndjson";
 
-/// Flags of `fetch`.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    /// How far back to look, such as 90s, 5m or 2h (at most 12h)
+    /// How far back, such as 90s, 5m or 2h (at most 12h)
     #[arg(long, value_name = "SPAN", conflicts_with_all = ["from", "to"], value_parser = span)]
     pub last: Option<i64>,
-    /// Begin of the window: Unix seconds or RFC 3339
+    /// Start of the window: Unix seconds or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub from: Option<i64>,
     /// End of the window (default: 5 seconds ago)
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true, requires = "from")]
     pub to: Option<i64>,
-    /// Ask this source only (default: all that are enabled)
+    /// Only this source (default: all enabled ones)
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
-    /// Print Akamai's lines as they come, the context line included; secrets in them are not redacted
+    /// Print Akamai's lines as received, including the context line; secrets in them are not redacted
     #[arg(long)]
     pub raw: bool,
 }
 
-/// Flags of `backfill`.
 #[derive(Debug, Args)]
 pub struct BackfillArgs {
-    /// Begin of the span, at most 12 hours ago: Unix seconds or RFC 3339
+    /// Start of the span, at most 12 hours ago: Unix seconds or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub from: i64,
     /// End of the span (default: 5 seconds ago)
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub to: Option<i64>,
-    /// Ask this source only (default: all that are enabled)
+    /// Only this source (default: all enabled ones)
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
 }
 
-/// Flags of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Write JSON
@@ -192,7 +174,6 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Flags of `configure`.
 #[derive(Debug, Args)]
 pub struct ConfigureArgs {
     /// Section to write (default: default)
@@ -207,42 +188,40 @@ pub struct ConfigureArgs {
     /// The client token
     #[arg(long, value_name = "TOKEN")]
     pub client_token: Option<String>,
-    /// File that holds the client secret; - for stdin
+    /// File that contains the client secret; - for stdin
     #[arg(long, value_name = "FILE")]
     pub client_secret_file: Option<PathBuf>,
-    /// Use host and credentials of this .edgerc
+    /// Take host and credentials from this .edgerc
     #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "client_token", "client_secret_file"])]
     pub edgerc: Option<PathBuf>,
     /// Section of the .edgerc (default: default)
     #[arg(long, value_name = "NAME", requires = "edgerc")]
     pub section: Option<String>,
-    /// Save without asking Akamai
+    /// Save without trying the credentials
     #[arg(long)]
     pub no_test: bool,
-    /// For packages: fill in from the environment what is not filled in yet; ask nobody, try nothing
+    /// For packages: fill in missing values from the environment, without prompts and without trying them
     ///
-    /// Where there is no configuration the template is put there. What is filled in already stays.
+    /// If there is no configuration, the template is put there. Values that are filled in already stay.
     #[arg(long, conflicts_with_all = [
         "source", "host", "config_id", "client_token", "client_secret_file", "edgerc", "no_test",
     ])]
     pub unattended: bool,
 }
 
-/// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
-    /// Do not talk to Akamai
+    /// Do not connect to Akamai
     #[arg(long)]
     pub offline: bool,
 }
 
-/// Flags of `install` and `uninstall`.
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// Where the file system begins, for images and tests
+    /// Root of the file system, for images and tests
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Only show what would change
@@ -250,10 +229,9 @@ pub struct InstallArgs {
     pub dry_run: bool,
 }
 
-/// Flags of `decode`.
 #[derive(Debug, Args)]
 pub struct DecodeArgs {
-    /// Name for `akamai.source`; with --config, the source whose settings count
+    /// Name for `akamai.source`; with --config, the source whose settings apply
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
     /// Files to read; - or none: stdin
@@ -304,7 +282,8 @@ mod tests {
 
     #[test]
     fn the_long_help_holds_every_exit_code() {
-        assert!(LONG_HELP.ends_with(EXIT_CODES));
+        let help = Cli::command().get_after_long_help().map(ToString::to_string);
+        assert!(help.is_some_and(|help| help.ends_with(EXIT_CODES)));
     }
 
     #[test]

@@ -25,13 +25,13 @@ pub enum Exit {
 /// Every exit code with its meaning, as shown in `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done, also when there was nothing new; collect: also when another one is running, nothing is configured yet, or on a cluster's worker
+  0  done, also when there was nothing new; collect: also when another one is running, nothing is configured yet, or on a cluster worker
   1  local failure: disk, state, unreadable file, a bug; check: an error was found; status: not healthy
   2  wrong usage; collect on a terminal
   3  configuration invalid, or not filled in yet
   4  Akamai refused: 400, 401, 403, 404, clock
   5  Akamai unreachable, 429 or 5xx, or an incomplete answer
-  6  ossec.conf not safely editable, or not taken by Wazuh: it is as it was
+  6  ossec.conf not safely editable, or rejected by Wazuh: it is unchanged
 With several sources: the lowest code that is not 0.";
 
 impl Exit {

@@ -80,7 +80,7 @@ pub fn create(path: &Path) -> Result<File, FileError> {
 /// Adds bytes to a file that only people read, as long as it has no more than `bytes_max`.
 pub fn append(path: &Path, bytes: &[u8], bytes_max: u64) -> Result<(), FileError> {
     let mut file = open_to_add(path)?;
-    let length = file.metadata().map_err(FileError::of("look at", path))?.len();
+    let length = file.metadata().map_err(FileError::of("access", path))?.len();
     if length.saturating_add(bytes.len() as u64) > bytes_max {
         return Ok(());
     }
@@ -123,11 +123,11 @@ fn no_waiting() -> i32 {
 
 /// The file, if it is a regular one.
 fn regular(file: File, path: &Path) -> Result<File, FileError> {
-    let metadata = file.metadata().map_err(FileError::of("look at", path))?;
+    let metadata = file.metadata().map_err(FileError::of("access", path))?;
     if metadata.is_file() {
         return Ok(file);
     }
-    Err(FileError::of("use", path)(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")))
+    Err(FileError::of("use", path)(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")))
 }
 
 fn sync_folder(of: &Path) -> Result<(), FileError> {

@@ -19,7 +19,7 @@ pub(crate) struct Finding {
     about: String,
     seen: String,
     /// Empty where there is nothing to do.
-    mend: String,
+    fix: String,
 }
 
 #[derive(Debug, Default)]
@@ -34,17 +34,17 @@ impl Findings {
         self.add(Level::Unknown, about, seen, "run check as root");
     }
 
-    pub(crate) fn warn(&mut self, about: &str, seen: impl ToString, mend: impl ToString) {
-        self.add(Level::Warning, about, seen, mend);
+    pub(crate) fn warn(&mut self, about: &str, seen: impl ToString, fix: impl ToString) {
+        self.add(Level::Warning, about, seen, fix);
     }
 
-    pub(crate) fn error(&mut self, about: &str, seen: impl ToString, mend: impl ToString) {
-        self.add(Level::Error, about, seen, mend);
+    pub(crate) fn error(&mut self, about: &str, seen: impl ToString, fix: impl ToString) {
+        self.add(Level::Error, about, seen, fix);
     }
 
     #[allow(clippy::needless_pass_by_value)]
-    fn add(&mut self, level: Level, about: &str, seen: impl ToString, mend: impl ToString) {
-        self.0.push(Finding { level, about: about.into(), seen: seen.to_string(), mend: mend.to_string() });
+    fn add(&mut self, level: Level, about: &str, seen: impl ToString, fix: impl ToString) {
+        self.0.push(Finding { level, about: about.into(), seen: seen.to_string(), fix: fix.to_string() });
     }
 
     pub(crate) fn worst(&self) -> Level {
@@ -57,10 +57,10 @@ impl Findings {
 
     pub(crate) fn text(&self) -> String {
         let line = |finding: &Finding| {
-            let Finding { level, about, seen, mend } = finding;
+            let Finding { level, about, seen, fix } = finding;
             let level = format!("{level:?}").to_ascii_lowercase();
-            let mend = if mend.is_empty() { String::new() } else { format!("\n         mend: {mend}") };
-            format!("{level:<8} {about}: {seen}{mend}\n")
+            let fix = if fix.is_empty() { String::new() } else { format!("\n         fix: {fix}") };
+            format!("{level:<8} {about}: {seen}{fix}\n")
         };
         self.0.iter().map(line).collect()
     }

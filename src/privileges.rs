@@ -64,7 +64,7 @@ pub fn prepare_folder(path: &Path, owner: Option<&User>) -> Result<(), FileError
         else {
             continue;
         };
-        let metadata = fs::File::from(file.try_clone().map_err(FileError::of("look at", path))?).metadata();
+        let metadata = fs::File::from(file.try_clone().map_err(FileError::of("access", path))?).metadata();
         if metadata.is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1 && metadata.uid() != uid.as_raw())
         {
             chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)

@@ -1,4 +1,4 @@
-//! `check`: what is wrong, how it was seen, and how to mend it. Never changes anything; says what it could not see.
+//! `check`: what is wrong, how it was seen, and how to fix it. Never changes anything; says what it could not see.
 
 mod akamai;
 mod state;
@@ -24,13 +24,13 @@ pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, Exit> {
             config
         }
         Err(error) => {
-            let mend = match &error {
+            let fix = match &error {
                 LoadError::Missing { .. } => "wazuh-akamai configure".to_owned(),
                 LoadError::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
                 denied if denied.is_denied() => "run check as root".to_owned(),
-                LoadError::Unusable { .. } | LoadError::Unreadable { .. } => "put a whole file in its place".to_owned(),
+                LoadError::Unusable { .. } | LoadError::Unreadable { .. } => "replace it with a valid file".to_owned(),
             };
-            findings.error("configuration", error, mend);
+            findings.error("configuration", error, fix);
             Config::default()
         }
     };
@@ -48,21 +48,21 @@ pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, Exit> {
 
 fn check_config(config: &Config, findings: &mut Findings) {
     for error in &config.global_errors {
-        findings.error("configuration", error, "mend this line; nothing is asked of Akamai until then");
+        findings.error("configuration", error, "fix this line; nothing is collected until then");
     }
     for entry in &config.sources {
         let about = &format!("source {}", entry.name);
         match &entry.state {
             SourceState::Ready(_) => findings.ok(about, "configured"),
             SourceState::Disabled => {
-                findings.warn(about, "switched off (enabled = no)", "enabled = yes, if it should be asked");
+                findings.warn(about, "disabled (enabled = no)", "set enabled = yes to collect from it");
             }
             SourceState::NotConfigured(keys) => {
                 findings.error(about, format!("not configured yet: {}", keys.join(", ")), "wazuh-akamai configure");
             }
             SourceState::Invalid(errors) => {
                 for error in errors {
-                    findings.error(about, error, "mend this line; the source is not asked until then");
+                    findings.error(about, error, "fix this line; the source is not collected until then");
                 }
             }
         }

@@ -39,7 +39,7 @@ pub fn run(cli: &Cli) -> Result<Exit, Exit> {
     if io::stdout().is_terminal() {
         logger::start(log::LevelFilter::Info);
         log::error!(
-            "collect hands events to Wazuh and would not bring them a second time: it does not write to a terminal; \
+            "collect hands events to Wazuh and will not deliver them a second time, so it does not write to a terminal; \
              to look at events use: wazuh-akamai fetch"
         );
         return Err(Exit::Usage);
@@ -120,7 +120,7 @@ fn lock(state: &StateFolder) -> Result<StateLock, Exit> {
     match state.stuck_lock().map_err(cannot_run)? {
         Some(stuck) => Err(cannot_run(stuck)),
         None => {
-            log::info!("another one is running; this one has nothing to do");
+            log::info!("another collect or backfill is running; this one has nothing to do");
             Err(Exit::Done)
         }
     }
@@ -154,7 +154,7 @@ fn sources<'a>(config: &'a Config, file: &Path, is_worker: bool) -> (Ready<'a>, 
     for entry in &config.sources {
         match &entry.state {
             SourceState::Ready(source) if is_worker && source.run_on == RunOn::Master => {
-                log::info!("source {}: this is a cluster's worker; the master asks for it", source.name);
+                log::info!("source {}: this is a cluster worker; the master collects it", source.name);
             }
             SourceState::Ready(source) => ready.push((&**source, Client::new(source))),
             SourceState::Disabled => {}
@@ -197,7 +197,7 @@ pub(super) fn leave_root(global: &Global, wazuh: Option<Gid>) -> Result<(), Stri
     let owner: Option<User> = if privileges::is_root() && global.user != "root" {
         let user = privileges::user(&global.user);
         if user.is_none() {
-            log::warn!("there is no user {}: going on as root", global.user);
+            log::warn!("there is no user {}: continuing as root", global.user);
         }
         user
     } else {
@@ -233,7 +233,7 @@ pub(super) fn end_on_signal(guard: LineGuard, exit: Exit, last: impl Fn() + Send
 fn end_when_late(guard: LineGuard, after: Duration) {
     thread::spawn(move || {
         thread::sleep(after);
-        end(&guard, "the run takes too long and is ended", log::Level::Error, Exit::Local, || {});
+        end(&guard, "the run took too long and was ended", log::Level::Error, Exit::Local, || {});
     });
 }
 

@@ -96,7 +96,7 @@ fn fill_in(file: &Path, before: Option<&str>) -> Result<Exit, Exit> {
             && !values.is_empty()
         {
             super::log_errors(errors);
-            log::error!("what AKAMAI_* variables hold was not saved");
+            log::error!("the values of the AKAMAI_* variables were not saved");
             text.clone_into(&mut filled);
             accepted = Err(Exit::Config);
         }
@@ -142,7 +142,7 @@ fn values(args: &ConfigureArgs, before: &str, section: &str) -> Result<Vec<(&'st
         };
         let value = value.trim().to_owned();
         if value.is_empty() || value.contains(['\n', '\r']) {
-            return Err(format!("{key} must be one line that is not empty"));
+            return Err(format!("{key} must be a single line and not empty"));
         }
         values.push((key, value));
     }

@@ -75,10 +75,12 @@ fn run(cli: &Cli, args: &InstallArgs, direction: Direction) -> Result<Exit, Exit
             log::error!("{error}");
             let next = match direction {
                 _ if matches!(error, InstallError::Restart { .. }) => "Wazuh was not restarted".to_owned(),
-                Direction::In => "the Wazuh side is not set up; when that is mended: wazuh-akamai install".to_owned(),
+                Direction::In => {
+                    "the Wazuh side is not set up; when that is fixed, run: wazuh-akamai install".to_owned()
+                }
                 // A package that goes takes the other copy with it.
                 Direction::Out => format!(
-                    "the Wazuh side is not taken out; when that is mended: {} uninstall",
+                    "the Wazuh side is not removed; when that is fixed, run: {} uninstall",
                     home.path("wodles/akamai/wazuh-akamai").display()
                 ),
             };
@@ -120,7 +122,7 @@ fn clear(cli: &Cli, home: &Home) -> Result<Exit, Exit> {
     match install::clear_remains(home) {
         Ok(found) => {
             let text = format!("there is no Wazuh in {}", home.folder().display());
-            log::info!("{text}{}", if found { "; what was left of ours there is removed" } else { "" });
+            log::info!("{text}{}", if found { "; our leftovers there are removed" } else { "" });
             show_line(cli, &text)
         }
         Err(error) => {
@@ -135,7 +137,7 @@ fn summary(home: &Home, options: &Options, report: &Report, direction: Direction
     let restart = if report.restart_is_left { "; left to do: wazuh-control restart" } else { "" };
     if direction == Direction::Out {
         // A purge runs this as well, and takes them afterwards.
-        return format!("taken out of {home}; {} kept unless they are purged{restart}", report.what_stays());
+        return format!("removed from {home}; {} kept unless they are purged{restart}", report.what_stays());
     }
     let mut findings = Findings::default();
     install::check(home, &mut findings);
@@ -149,7 +151,7 @@ fn summary(home: &Home, options: &Options, report: &Report, direction: Direction
         format!("fill in {} or run wazuh-akamai configure, then ", options.config.display())
     };
     let restart = if report.restart_is_left { "wazuh-control restart, then " } else { "" };
-    let but = if findings.worst() == Level::Ok { "set up" } else { "set up, but not everything is as it should be," };
+    let but = if findings.worst() == Level::Ok { "set up" } else { "set up, but with problems," };
     format!("{but} in {home}; left to do: {fill_in}{restart}wazuh-akamai check")
 }
 

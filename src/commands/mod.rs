@@ -26,7 +26,7 @@ fn load_config(path: &Path) -> Result<Config, Exit> {
     })?;
     if !config.global_errors.is_empty() {
         log_errors(&config.global_errors);
-        // The rest is not looked at now, but everything that is wrong can be mended in one go.
+        // The rest is not looked at now, but everything that is wrong can be fixed in one go.
         for source in &config.sources {
             if let SourceState::Invalid(errors) = &source.state {
                 log_errors(errors);
@@ -71,7 +71,7 @@ fn select<'a>(config: &'a Config, name: Option<&str>, file: &Path) -> Result<Vec
 fn ready<'a>(entry: &'a SourceEntry, file: &Path) -> Option<&'a config::Source> {
     match &entry.state {
         SourceState::Ready(source) => return Some(source),
-        SourceState::Disabled => log::error!("source {} is switched off (enabled = no)", entry.name),
+        SourceState::Disabled => log::error!("source {} is disabled (enabled = no)", entry.name),
         SourceState::NotConfigured(open) => {
             log::error!(
                 "source {} is not configured yet: fill in {} in {}",

@@ -1,4 +1,4 @@
-//! `status`: how the collector fares, from what it remembers. Never asks Akamai, never writes a file.
+//! `status`: the state of every source, from what it remembers. Never asks Akamai, never writes a file.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +23,7 @@ use crate::wazuh::home::Home;
 /// Seconds within which every source must have succeeded.
 const SUCCESS_S_MAX: i64 = 900;
 
-/// Bytes of a segment whose lines are counted; beyond that their number is reckoned from its size.
+/// Bytes of a segment whose lines are counted; beyond that their number is estimated from its size.
 const COUNTED_BYTES_MAX: u64 = 64 << 20;
 
 /// The whole report, as `--json` writes it.
@@ -85,7 +85,7 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Result<Exit, Exit> {
 fn report(config: &Config, home: &Home, overview: Overview<'_>, now: i64) -> Result<Report, FileError> {
     let mut problems = Vec::new();
     if let Some(health) = intact(&overview.health) {
-        problems.extend(health.conditions.keys().map(|condition| format!("{} holds", condition.word())));
+        problems.extend(health.conditions.keys().map(|condition| format!("{} is active", condition.word())));
         problems.extend(lost(health, now));
     }
     let delivery = match overview.delivery? {
@@ -175,7 +175,7 @@ fn source_report(source: SourceOverview<'_>, pending: Pending, now: i64) -> Resu
         // That it has not succeeded yet is said anyway.
         Loaded::Missing => None,
         Loaded::Corrupt => {
-            problems.push("its cursor is damaged; the next run goes on by time".into());
+            problems.push("its cursor is damaged; the next run resumes by time".into());
             None
         }
     };

@@ -73,7 +73,7 @@ pub(super) fn sections(file: &str, text: &str) -> Vec<Section> {
                 current = *known_sections.entry(name.clone()).or_insert(sections.len());
                 match sections.get_mut(current) {
                     Some(section) => {
-                        let problem = format!("the section is given twice, first in line {}", section.line);
+                        let problem = format!("the section appears twice, first on line {}", section.line);
                         section.fault(number, None, problem);
                     }
                     None => {
@@ -86,11 +86,7 @@ pub(super) fn sections(file: &str, text: &str) -> Vec<Section> {
                 if first == number {
                     sections[current].settings.push(Setting { key, value, line: number });
                 } else {
-                    sections[current].fault(
-                        number,
-                        Some(key),
-                        format!("the key is given twice, first in line {first}"),
-                    );
+                    sections[current].fault(number, Some(key), format!("the key appears twice, first on line {first}"));
                 }
             }
             Line::Fault(problem) => sections[current].fault(number, None, problem),
@@ -122,7 +118,7 @@ pub(super) fn read_line(line: &str) -> Line {
     let proper = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if key.len() > KEY_CHARS_MAX || !key.bytes().all(proper) {
         return Line::Fault(
-            "what stands before the first = or : is no key; a key has letters, digits and _, and = behind it",
+            "what comes before the first = or : is not a key; a key consists of letters, digits and _, followed by =",
         );
     }
     // Some of Akamai's tools write `client-token`.
@@ -136,7 +132,7 @@ pub fn section_name(name: &str) -> Result<String, &'static str> {
         return Err("a section is named [name], alone on its line");
     }
     if name.chars().count() > SECTION_CHARS_MAX || name.chars().any(char::is_control) {
-        return Err("the name of the section is longer than 64 characters or holds a control character");
+        return Err("the name of the section is longer than 64 characters or contains a control character");
     }
     Ok(if name.eq_ignore_ascii_case(DEFAULT) { DEFAULT } else { name }.to_owned())
 }
@@ -181,8 +177,8 @@ mod tests {
             faults,
             [(3, None), (4, None), (6, Some("k")), (7, None), (8, None), (9, None), (10, None), (12, Some("k"))]
         );
-        assert!(sections[1].faults[2].problem.contains("twice, first in line 5"));
-        assert!(sections[1].faults[6].problem.contains("twice, first in line 2"));
+        assert!(sections[1].faults[2].problem.contains("twice, first on line 5"));
+        assert!(sections[1].faults[6].problem.contains("twice, first on line 2"));
         assert_eq!(sections[1].settings.len(), 2);
     }
 

@@ -40,7 +40,7 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// What concerns the whole program; a default stands where a value is wrong.
     pub global: Global,
-    /// What is wrong with that. Nothing is asked of Akamai until it is mended.
+    /// What is wrong with that. Nothing is asked of Akamai until it is fixed.
     pub global_errors: Vec<ConfigError>,
     /// The sources, in the order of the file; at least one.
     pub sources: Vec<SourceEntry>,
@@ -64,7 +64,7 @@ pub enum SourceState {
     Disabled,
     /// These keys are still to be filled in.
     NotConfigured(Vec<&'static str>),
-    /// It is disabled until this is mended.
+    /// It is disabled until this is fixed.
     Invalid(Vec<ConfigError>),
 }
 
@@ -122,7 +122,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// Others than its owner may read or change it.
-    #[error("{} can be read or written by every user of this machine (mode {mode:04o}), and it holds secrets; run: chmod 600 {}", path.display(), path.display())]
+    #[error("{} can be read or written by every user of this machine (mode {mode:04o}), and it contains secrets; run: chmod 600 {}", path.display(), path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -192,7 +192,7 @@ pub fn parse(file: &str, text: &str, read_edgerc: impl Fn(&Path) -> Result<Strin
 
     let mut errors = Errors::default();
     for setting in &orphans.settings {
-        errors.at(&orphans, setting.line, Some(&setting.key), "the key stands before the first [section]");
+        errors.at(&orphans, setting.line, Some(&setting.key), "the key comes before the first [section]");
     }
     errors.faults(&orphans);
     errors.faults(default);
@@ -294,7 +294,7 @@ impl Errors {
                     self.at(section, setting.line, Some(&setting.key), keys::unknown(&setting.key));
                 }
                 None => {
-                    let problem = "this line begins with no key (it is not shown: it may hold a secret); write each value in the line of its key";
+                    let problem = "this line does not begin with a key (it is not shown: it may contain a secret); put each value on the line of its key";
                     self.at(section, setting.line, None, problem);
                 }
                 Some(key) => {
@@ -314,7 +314,7 @@ impl Errors {
         let taken = match value {
             "" => Err("the value is empty".into()),
             // Taken literally they would be a part of it, and a secret with them only fails at Akamai.
-            _ if is_quoted('"') || is_quoted('\'') => Err("the value stands in quotes; remove them".into()),
+            _ if is_quoted('"') || is_quoted('\'') => Err("the value is in quotes; remove them".into()),
             value => set(value),
         };
         if let Err(problem) = taken {
@@ -330,7 +330,7 @@ fn read_private(path: &Path) -> Result<String, LoadError> {
     // A pipe is not even opened: that could wait for ever.
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(unusable("it is no regular file")),
+        Ok(_) => return Err(unusable("it is not a regular file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LoadError::Missing { path: path.to_owned() });
         }

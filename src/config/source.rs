@@ -106,7 +106,7 @@ pub(super) fn resolve(
     let mut errors = Errors::default();
     if default.is_some() {
         errors.faults(section);
-        errors.keys(section, |key| matches!(key.set, Set::Global(_)).then_some("this key belongs into [default]"));
+        errors.keys(section, |key| matches!(key.set, Set::Global(_)).then_some("this key belongs in [default]"));
     }
     let layers: Vec<&Section> = std::iter::once(section).chain(default).collect();
     let find = |key: &str| layers.iter().find_map(|section| Some((*section, section.get(key)?)));
@@ -186,7 +186,7 @@ fn edgerc(layers: &[&Section], read_edgerc: &impl Fn(&Path) -> Result<String, St
     let Some((layer, setting)) = deciding(layers).and_then(|layer| Some((layer, layer.get("edgerc")?))) else {
         let alone = layers.iter().find_map(|layer| Some((*layer, layer.get("edgerc_section")?)));
         if let Some((layer, setting)) = alone.filter(|_| layers.iter().all(|layer| layer.get("edgerc").is_none())) {
-            let problem = "no edgerc is given that this would be a section of; give one, or remove this key";
+            let problem = "there is no edgerc that this could be a section of; add one, or remove this key";
             errors.at(layer, setting.line, Some("edgerc_section"), problem);
         }
         return Edgerc::Unused;

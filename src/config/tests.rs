@@ -332,7 +332,7 @@ fn files_that_are_no_configuration_are_refused() {
     assert!(load(&path).unwrap_err().to_string().ends_with("it is larger than 1 MiB"));
     fs::write(&path, vec![b'\n'; size]).unwrap();
     load(&path).unwrap();
-    assert!(load(folder.path()).unwrap_err().to_string().ends_with("it is no regular file"));
+    assert!(load(folder.path()).unwrap_err().to_string().ends_with("it is not a regular file"));
 }
 
 proptest! {

@@ -26,17 +26,17 @@ type Parsed<T> = Result<T, String>;
 
 pub(super) fn host(value: &str) -> Parsed<Host> {
     if value.contains('@') {
-        return Err("the value holds an @; user and password do not belong here".into());
+        return Err("the value contains an @; user and password do not belong here".into());
     }
     let lower = value.to_ascii_lowercase();
     let (scheme, rest) = match lower.split_once("://") {
         Some(("https", rest)) => ("https", rest),
         Some(("http", rest)) => ("http", rest),
-        Some((other, _)) => return Err(format!("{other:?} is no scheme to reach Akamai by")),
+        Some((other, _)) => return Err(format!("{other:?} is not a scheme for reaching Akamai")),
         None => ("https", lower.as_str()),
     };
     let (name, port) =
-        authority(rest.strip_suffix('/').unwrap_or(rest)).ok_or_else(|| format!("{value:?} is no host name"))?;
+        authority(rest.strip_suffix('/').unwrap_or(rest)).ok_or_else(|| format!("{value:?} is not a host name"))?;
     if scheme == "http" && !is_loopback(name) {
         return Err("http:// would send everything in the clear and is for a loopback address only".into());
     }
@@ -75,7 +75,7 @@ pub(super) fn token(value: &str) -> Parsed<String> {
     if value.bytes().all(|byte| byte.is_ascii_graphic() && !b";,\"".contains(&byte)) {
         Ok(value.to_owned())
     } else {
-        Err("the value holds a blank or a character that no token has".into())
+        Err("the value contains a space or a character that no token has".into())
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn secret(value: &str) -> Parsed<Secret> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(Secret::new(value.to_owned()))
     } else {
-        Err("the value holds a blank or a character that no secret has".into())
+        Err("the value contains a space or a character that no secret has".into())
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn auto_or<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> 
 pub(super) fn number<T: TryFrom<u64> + PartialOrd + Copy>(least: T, most: T) -> impl Fn(&str) -> Parsed<T> {
     move |value| {
         if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("{value:?} is no number"));
+            return Err(format!("{value:?} is not a number"));
         }
         // What does not fit is out of range too.
         let number = value.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
@@ -136,7 +136,7 @@ pub(super) fn size(value: &str) -> Parsed<u64> {
         _ => None,
     };
     let bytes = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{value:?} is no size"))
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{value:?} is not a size"))
 }
 
 pub(super) fn header_names(value: &str) -> Parsed<Vec<String>> {
@@ -148,7 +148,7 @@ pub(super) fn header_names(value: &str) -> Parsed<Vec<String>> {
     let proper =
         |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
     match names.iter().find(|name| !proper(name)) {
-        Some(name) => Err(format!("{name:?} is no header name")),
+        Some(name) => Err(format!("{name:?} is not a header name")),
         None if names.is_empty() => Err("no header is named".into()),
         None => Ok(names),
     }
@@ -163,7 +163,7 @@ pub(super) fn proxy(value: &str) -> Parsed<Secret> {
     let (scheme, rest) = value.split_once("://").ok_or("the value does not begin with http:// or https://")?;
     let scheme = scheme.to_ascii_lowercase();
     if scheme.starts_with("socks") {
-        return Err("SOCKS is not built in; use an HTTP proxy".into());
+        return Err("SOCKS is not supported; use an HTTP proxy".into());
     }
     if scheme != "http" && scheme != "https" {
         return Err("the value does not begin with http:// or https://".into());
@@ -172,15 +172,15 @@ pub(super) fn proxy(value: &str) -> Parsed<Secret> {
     let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
     let proper = |byte: u8| byte.is_ascii_graphic() && !b"/?#@[]\\\"<>^`{|}".contains(&byte);
     if !user.unwrap_or_default().bytes().all(proper) {
-        return Err("user or password holds a character that must be percent-encoded (@ as %40, / as %2F)".into());
+        return Err("user or password contains a character that must be percent-encoded (@ as %40, / as %2F)".into());
     }
-    authority(place).ok_or("the value names no host, or no port that there is")?;
+    authority(place).ok_or("the value has no host, or an impossible port")?;
     Ok(Secret::new(format!("{scheme}://{rest}")))
 }
 
 pub(super) fn user_name(value: &str) -> Parsed<String> {
     let proper = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte));
-    if proper && !value.is_empty() { Ok(value.to_owned()) } else { Err(format!("{value:?} is no user name")) }
+    if proper && !value.is_empty() { Ok(value.to_owned()) } else { Err(format!("{value:?} is not a user name")) }
 }
 
 /// Whether a value is what templates and documentation put where the real one belongs.

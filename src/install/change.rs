@@ -164,7 +164,7 @@ impl<'a> Plan<'a> {
         for change in self.changes {
             if let Err(error) = make(change, &mut undo) {
                 if !undo.roll_back() {
-                    log::error!("not everything could be put back; copies lie beside the files");
+                    log::error!("not everything could be put back; there are copies beside the files");
                 }
                 return Err(error);
             }
@@ -214,7 +214,7 @@ pub(super) fn present(path: &Path) -> Result<Option<Content>, InstallError> {
         }
         Ok(_) => Err(InstallError::Strange(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::of("look at", path)(error).into()),
+        Err(error) => Err(FileError::of("access", path)(error).into()),
     }
 }
 

@@ -36,7 +36,7 @@ impl Setup<'_> {
             if path == *ours || !is_configured(&found.text) {
                 continue;
             }
-            self.report.push(format!("credentials are taken over from {}", path.display()));
+            self.report.push(format!("credentials are copied from {}", path.display()));
             self.record.imported = Some(digest(&found.text));
             self.record.imported_over_template = over_template;
             self.record.imported_folder = ours.parent().is_some_and(|folder| !folder.exists());
@@ -57,7 +57,7 @@ impl Setup<'_> {
             return Ok(());
         };
         self.report.credentials_are_removed = true;
-        self.report.push("the credentials that were taken over are removed; the original's file still has them");
+        self.report.push("the copied credentials are removed; the original file still has them");
         if self.before.imported_over_template {
             return self.plan.set(ours, Some(Content { text: TEMPLATE.into(), ..found }));
         }

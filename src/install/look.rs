@@ -31,21 +31,21 @@ pub(crate) fn check(home: &Home, findings: &mut Findings) {
 fn check_block(home: &Home, conf: &Path, text: &[u8], findings: &mut Findings) {
     let about = "wodle block";
     match our_part(text) {
-        Err(error) => findings.error(about, format!("{}: {error}", conf.display()), "mend this line by hand"),
-        Ok(None) => findings.error(about, format!("{} has no block of ours", conf.display()), INSTALL),
+        Err(error) => findings.error(about, format!("{}: {error}", conf.display()), "fix this line by hand"),
+        Ok(None) => findings.error(about, format!("{} does not contain our block", conf.display()), INSTALL),
         Ok(Some(_)) if installation(text, &home.block()).is_ok_and(|edits| edits.is_empty()) => {
             findings.ok(about, format!("in {}", conf.display()));
         }
         Ok(Some(_)) => findings.warn(
             about,
             format!("our block in {} was edited, or another wodle with its tag runs", conf.display()),
-            "nothing, if that is meant; else: wazuh-akamai uninstall, then wazuh-akamai install",
+            "nothing, if that is intended; else: wazuh-akamai uninstall, then wazuh-akamai install",
         ),
     }
     let interval = home.interval_s();
     if interval != INTERVAL_S {
-        let mend = "nothing, if that is meant: each run hands over what fits";
-        findings.warn(about, format!("it runs every {interval} s instead of {INTERVAL_S}"), mend);
+        let fix = "nothing, if that is intended: each run hands over what fits";
+        findings.warn(about, format!("it runs every {interval} s instead of {INTERVAL_S}"), fix);
     }
     for seen in active_responses(text, conf) {
         findings.warn(about, seen, "remove that block from ossec.conf");
@@ -56,15 +56,15 @@ fn check_block(home: &Home, conf: &Path, text: &[u8], findings: &mut Findings) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             findings.error(about, format!("there is no {}", binary.display()), INSTALL);
         }
-        Err(error) => findings.unknown(about, FileError::of("look at", &binary)(error)),
+        Err(error) => findings.unknown(about, FileError::of("access", &binary)(error)),
     }
 }
 
 /// Whether Wazuh has still to be restarted.
 pub(crate) fn check_restart(home: &Home, findings: &mut Findings) {
     if Record::load(&home.path(RECORD)).is_ok_and(|record| record.is_owed(home) && restart::is_running(home)) {
-        let mend = "restart Wazuh: wazuh-control restart (or wazuh-akamai install)";
-        findings.error("restart", "Wazuh runs without what install has changed", mend);
+        let fix = "restart Wazuh: wazuh-control restart (or wazuh-akamai install)";
+        findings.error("restart", "Wazuh has not been restarted since install changed its configuration", fix);
     }
 }
 
@@ -72,7 +72,8 @@ pub(crate) fn check_restart(home: &Home, findings: &mut Findings) {
 pub(crate) fn rules_problem(home: &Home) -> Option<String> {
     let record = Record::load(&home.path(RECORD)).ok()?;
     let clashes = record.clashes.join("; ");
-    (!clashes.is_empty()).then(|| format!("the rules are not installed, because their ids are taken: {clashes}"))
+    (!clashes.is_empty())
+        .then(|| format!("the rules are not installed, because their ids are already in use: {clashes}"))
 }
 
 fn check_rules(home: &Home, findings: &mut Findings) {
@@ -83,17 +84,17 @@ fn check_rules(home: &Home, findings: &mut Findings) {
         Err(error) => note(&error, about, findings),
         Ok(RulesPlan::Clash(clashes)) => {
             for clash in clashes {
-                let mend = format!("give that rule another id, then: {INSTALL}");
-                findings.error(about, format!("an id of ours is taken: {clash}"), mend);
+                let fix = format!("give that rule another id, then: {INSTALL}");
+                findings.error(about, format!("one of our ids is already in use: {clash}"), fix);
             }
         }
         Ok(RulesPlan::Edited) => {
             let seen = format!("{shown} was edited; the new rules are in {}", home.path(NEW_RULES).display());
-            findings.warn(about, seen, "compare the two and take over what is new");
+            findings.warn(about, seen, "compare the two and copy what is new");
         }
         Ok(RulesPlan::Install { .. }) => match fs::read(&path) {
             Ok(text) if text == RULES.as_bytes() => findings.ok(about, format!("{shown} is up to date")),
-            Ok(_) => findings.warn(about, format!("{shown} is of another version"), INSTALL),
+            Ok(_) => findings.warn(about, format!("{shown} is from another version"), INSTALL),
             Err(_) => findings.error(about, format!("there is no {shown}"), INSTALL),
         },
     }

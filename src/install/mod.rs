@@ -64,19 +64,19 @@ pub(crate) enum InstallError {
     #[error("{} is left as it is: {error}", path.display())]
     NotEditable { path: PathBuf, error: MergeError },
     /// A link that leads out of the Wazuh home, or not a file at all.
-    #[error("{} is no regular file inside the Wazuh home; nothing was changed", .0.display())]
+    #[error("{} is not a regular file inside the Wazuh home; nothing was changed", .0.display())]
     Strange(PathBuf),
-    #[error("Wazuh does not take its present configuration; nothing was changed. {0}")]
+    #[error("Wazuh rejects its current configuration; nothing was changed. {0}")]
     BrokenBefore(String),
-    #[error("{} was changed by somebody else meanwhile; everything was put back: run this again", .0.display())]
+    #[error("{} was changed by someone else in the meantime; everything was put back: run this again", .0.display())]
     Changed(PathBuf),
-    #[error("Wazuh does not take the new configuration; everything was put back. {0}")]
+    #[error("Wazuh rejects the new configuration; everything was put back. {0}")]
     Refused(String),
     #[error(
-        "Wazuh does not take the new configuration; NOT everything could be put back, see above; copies lie beside the files. {0}"
+        "Wazuh rejects the new configuration; NOT everything could be put back, see above; there are copies beside the files. {0}"
     )]
     HalfUndone(String),
-    #[error("the files are as they should be, but the restart failed: {says}; when that is mended: {next}")]
+    #[error("the files are in place, but the restart failed: {says}; when that is fixed, run: {next}")]
     Restart { says: String, next: &'static str },
 }
 
@@ -231,7 +231,7 @@ impl<'a> Setup<'a> {
         let part = merge::our_part(&self.text).map_err(not_editable)?;
         if removal.not_given_back > 0 {
             self.report.push(
-                "a wodle that install had disabled has been changed since: it stays as it is, look at its <disabled>",
+                "a wodle that install had disabled has been changed since: it is left as it is; check its <disabled>",
             );
         }
         if let Some(part) = part.filter(|part| self.before.block.as_ref().is_some_and(|block| *block != digest(part))) {
@@ -248,7 +248,7 @@ impl<'a> Setup<'a> {
         let home = self.home;
         self.record.clashes.clear();
         if !home.has_rules() {
-            let kind = if home.is_worker { "a cluster's worker" } else { "an agent" };
+            let kind = if home.is_worker { "a cluster worker" } else { "an agent" };
             self.report.push(format!("no rules: this is {kind}"));
             return Ok(());
         }
@@ -274,7 +274,7 @@ impl<'a> Setup<'a> {
                 self.plan.put(&new, RULES.as_bytes(), root_and_group(home), 0o640)?;
             }
             RulesPlan::Clash(clashes) => {
-                self.report.push("the rules are not installed, because their ids are taken:");
+                self.report.push("the rules are not installed, because their ids are already in use:");
                 self.report.lines.extend(clashes.iter().map(|clash| format!("  {clash}")));
                 self.record.clashes = clashes;
             }
@@ -297,7 +297,7 @@ impl<'a> Setup<'a> {
         let saved = self.home.path(SAVED_RULES);
         if !self.plan.give(&saved, &place)? {
             let (place, saved) = (place.display(), saved.display());
-            self.report.push(format!("{place} is there again; the original integration's rules stay in {saved}"));
+            self.report.push(format!("{place} exists again; the original integration's rules stay in {saved}"));
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ impl<'a> Setup<'a> {
         let is_owed = self.before.is_owed(self.home);
         let is_new = stays && self.record != self.before;
         if self.plan.is_empty() && !is_owed && !is_new {
-            self.report.push("nothing to do: everything is as it should be");
+            self.report.push("nothing to do: everything is up to date");
             return Ok(self.report);
         }
         self.report.lines.extend(self.plan.describe());
@@ -343,9 +343,9 @@ impl<'a> Setup<'a> {
         } else if needs_restart {
             self.report.restart_is_left = is_running;
             self.report.push(if is_running {
-                "Wazuh has not taken this up yet: restart it (wazuh-control restart)"
+                "Wazuh has not loaded this yet: restart it (wazuh-control restart)"
             } else {
-                "Wazuh takes this up when it is started"
+                "Wazuh loads this when it starts"
             });
         }
         if stays {
@@ -372,7 +372,7 @@ fn lock(home: &Home) -> Result<File, FileError> {
             Ok(()) => return Ok(lock),
             Err(TryLockError::WouldBlock) if Instant::now() < until => {
                 if !is_told {
-                    log::info!("another install or uninstall is at work: waiting for it");
+                    log::info!("another install or uninstall is running: waiting for it");
                 }
                 is_told = true;
                 thread::sleep(Duration::from_millis(LOCK_LOOK_MS));

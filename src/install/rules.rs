@@ -72,7 +72,7 @@ pub(super) fn active_responses(text: &[u8], path: &Path) -> Vec<String> {
         let mut numbers = ids.split(|c: char| !c.is_ascii_digit()).filter_map(|id| id.parse().ok());
         if numbers.any(|id| IDS.contains(&id)) {
             found.push(format!(
-                "WARNING: {}:{}: an <active-response> acts on rules {ids}, which are ours: it would act on every such event of Akamai's; remove it unless that is meant",
+                "WARNING: {}:{}: an <active-response> acts on rules {ids}, which are ours: it would act on every such Akamai event; remove it unless that is intended",
                 path.display(),
                 document.line(element.span.start)
             ));

@@ -72,7 +72,7 @@ pub struct Home {
 pub enum HomeError {
     #[error("there is no Wazuh in {}; install it, then run: wazuh-akamai install", .0.display())]
     None(PathBuf),
-    #[error("cannot look at {}: {error}; run this as root", folder.display())]
+    #[error("cannot access {}: {error}; run this as root", folder.display())]
     Unseen { folder: PathBuf, error: io::Error },
     #[error("the Wazuh in {} is {version}: {WAZUH_5}", folder.display())]
     Five { folder: PathBuf, version: String },
@@ -250,7 +250,7 @@ impl fmt::Display for Home {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match (self.kind, self.is_worker) {
             (Kind::Manager, false) => "manager",
-            (Kind::Manager, true) => "manager (a cluster's worker)",
+            (Kind::Manager, true) => "manager (a cluster worker)",
             (Kind::Agent, _) => "agent",
         };
         write!(f, "Wazuh {} {kind} in {}", self.version.as_deref().unwrap_or_default(), self.folder.display())

@@ -1,4 +1,4 @@
-//! `check`: every finding says what was seen and how to mend it.
+//! `check`: every finding says what was seen and how to fix it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -35,7 +35,7 @@ fn findings(site: &Site, code: i32) -> Vec<(String, String, String)> {
             (
                 text(finding, "level"),
                 text(finding, "about"),
-                format!("{} | {}", text(finding, "seen"), text(finding, "mend")),
+                format!("{} | {}", text(finding, "seen"), text(finding, "fix")),
             )
         })
         .collect()
@@ -88,7 +88,7 @@ fn a_healthy_installation_has_no_finding() {
         ("clock", "0 s"),
         ("wodle block", "ossec.conf"),
         ("rules", "up to date"),
-        ("queue", "takes events"),
+        ("queue", "accepts events"),
         ("analysisd", "dropped no event"),
         ("spool", "0 lines"),
     ] {
@@ -106,7 +106,7 @@ fn what_is_wrong_is_named_with_its_cure() {
     site.akamai.fail([Fault::Status(403, None)]);
     let found = findings(&site, 1);
     assert_eq!(find(&found, "Akamai", "Manage SIEM"), "error");
-    assert_eq!(find(&found, "wodle block", "has no block of ours | wazuh-akamai install"), "error");
+    assert_eq!(find(&found, "wodle block", "does not contain our block | wazuh-akamai install"), "error");
     assert_eq!(find(&found, "rules", "there is no"), "error");
     assert_eq!(find(&found, "queue", "start Wazuh"), "error");
     assert_eq!(find(&found, "analysisd", "dropped 17 events"), "error");
@@ -168,11 +168,11 @@ fn a_mute_wodle_is_noticed() {
     let _first = UnixDatagram::bind(&socket).unwrap();
     let mut modulesd = Modulesd::start(&site);
     modulesd.collect().expect(0);
-    assert_eq!(find(&findings(&site, 1), "wodle", "the one it began with"), "ok");
+    assert_eq!(find(&findings(&site, 1), "wodle", "the queue socket that it connected to"), "ok");
     fs::remove_file(&socket).unwrap();
     let _second = UnixDatagram::bind(&socket).unwrap();
     let found = findings(&site, 1);
-    assert_eq!(find(&found, "wodle", "nothing its wodles hand over arrives | wazuh-control restart"), "error");
+    assert_eq!(find(&found, "wodle", "nothing that its wodles send arrives | wazuh-control restart"), "error");
     drop(modulesd);
     assert!(findings(&site, 1).iter().all(|(_, about, _)| about != "wodle"));
 }
@@ -188,7 +188,7 @@ fn a_wodle_that_is_nearly_full_is_told_of_with_the_faster_way() {
     fs::write(site.place.config(), format!("{config}max_eps = 1\n")).unwrap();
     site.store(30, 5..300);
     site.collect().expect(0);
-    assert_eq!(find(&findings(&site, 1), "pace", "| if this stays so: output = queue"), "warning");
+    assert_eq!(find(&findings(&site, 1), "pace", "| if this persists: output = queue"), "warning");
     fs::write(site.place.config(), format!("{config}output = queue\n")).unwrap();
     let _analysisd = Analysisd::start(&root.home("queue/sockets"), 5_000.0);
     site.collect().expect(0);

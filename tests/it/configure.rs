@@ -122,7 +122,7 @@ fn unattended_it_fills_in_what_is_open_and_asks_nobody() {
     assert_eq!(text(), "[default]\nconfig_id = x\n");
     // A bad value is told of and nothing of it is saved.
     fs::remove_file(place.config()).unwrap();
-    configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "x")]).fails(3, "was not saved");
+    configure(&place, &["--unattended"], &[("AKAMAI_CONFIG_ID", "x")]).fails(3, "were not saved");
     assert_eq!(text(), include_str!("../../etc/akamai_config.ini"));
     configure(&place, &["--unattended", "--host", "h"], &[]).fails(2, "cannot be used with");
     // Keys that are not there at all are open as well; what cannot be used is said.

@@ -186,7 +186,7 @@ fn several_sources_are_asked_and_one_that_fails_stops_no_other() {
         akamai.config()
     );
     let place = Place::new(&config);
-    let ended = place.run(&["fetch"]).fails(3, "[broken] limit: \"many\" is no number");
+    let ended = place.run(&["fetch"]).fails(3, "[broken] limit: \"many\" is not a number");
     assert!(ended.stderr.contains("source shop: Akamai answered 403"), "{}", ended.stderr);
     assert!(ended.stderr.contains("source last: 2 events and more came for the one second"), "{}", ended.stderr);
     let sources: Vec<String> =
@@ -194,7 +194,7 @@ fn several_sources_are_asked_and_one_that_fails_stops_no_other() {
     assert_eq!(sources, ["default", "default", "default", "default", "last", "last"]);
     assert_eq!(akamai.seen()[1].target.split('?').next().unwrap(), "/siem/v1/configs/1;2");
     place.run(&["fetch", "--source", "last"]).expect(5);
-    place.run(&["fetch", "--source", "off"]).fails(3, "switched off");
+    place.run(&["fetch", "--source", "off"]).fails(3, "disabled (enabled = no)");
     place.run(&["fetch", "--source", "x"]).fails(2, "the configuration has: default, shop");
 }
 
@@ -212,7 +212,7 @@ fn what_is_wrong_before_the_request_has_its_own_exit_code() {
     finish(missing, b"").fails(3, "there is no /nonexistent/akamai_config.ini");
     let mut folder = program();
     folder.args(["--config", "/", "fetch"]);
-    finish(folder, b"").fails(3, "cannot use /: it is no regular file");
+    finish(folder, b"").fails(3, "cannot use /: it is not a regular file");
     let mut no_folder = program();
     no_folder.args(["--config", "/dev/null/akamai_config.ini", "fetch"]);
     finish(no_folder, b"").fails(1, "cannot read /dev/null/akamai_config.ini: ");

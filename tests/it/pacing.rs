@@ -26,7 +26,7 @@ enum Incident {
     Others(u8),
     /// It has a limit of so many events in each timeframe of so many milliseconds from now on.
     Limit(u16, u16),
-    /// We are killed: what was not saved is not known to the next run.
+    /// We are killed: what were not saved is not known to the next run.
     Killed,
 }
 

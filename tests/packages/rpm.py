@@ -101,7 +101,7 @@ def installed_before_wazuh_check_says_what_to_run(kit):
     assert not machine.path("var/ossec").exists()
     rpm_install(machine, "wazuh")
     is_out(machine)
-    assert "mend: wazuh-akamai install" in machine.run("wazuh-akamai", "check", "--offline", status=1)
+    assert "fix: wazuh-akamai install" in machine.run("wazuh-akamai", "check", "--offline", status=1)
     machine.run("wazuh-akamai", "install")
     is_set_up(machine)
 
@@ -158,7 +158,7 @@ def after_wazuh_was_removed_and_installed_again_check_says_what_to_run(kit):
     erase(machine, "wazuh-manager")
     rpm_install(machine, "wazuh")
     equal(machine.text(CONF), DEFAULT)
-    assert "has no block of ours\n         mend: wazuh-akamai install" in machine.run("wazuh-akamai", "check", "--offline", status=1)
+    assert "does not contain our block\n         fix: wazuh-akamai install" in machine.run("wazuh-akamai", "check", "--offline", status=1)
     machine.run("wazuh-akamai", "install")
     is_set_up(machine)
 
@@ -179,7 +179,7 @@ def removed_it_leaves_configuration_and_state_only(kit):
     machine.write(f"{STATE}/cursor", "kept")
     machine.write(LOG, "kept")
     output = machine.run(*DNF, "remove", "wazuh-akamai")
-    says_one_line(output, "taken out of Wazuh v4.14.9 manager in /var/ossec; credentials, state and log are kept unless they are purged")
+    says_one_line(output, "removed from Wazuh v4.14.9 manager in /var/ossec; credentials, state and log are kept unless they are purged")
     is_out(machine)
     equal(restarts(machine), 2)
     kept = ["+etc/wazuh-akamai", f"+{CONFIG}", f"+{STATE}", f"+{STATE}/cursor", f"+{LOG}"]
@@ -193,7 +193,7 @@ def removed_before_it_was_configured_it_leaves_nothing(kit):
     machine = kit.with_wazuh()
     before = without_log(machine.tree())
     rpm_install(machine, "ours")
-    says_one_line(erase(machine, "wazuh-akamai"), "taken out of Wazuh v4.14.9")
+    says_one_line(erase(machine, "wazuh-akamai"), "removed from Wazuh v4.14.9")
     equal(without_shared_folders(difference(before, without_log(machine.tree()))), [])
     machine.run("rpm", "--query", "wazuh-akamai", status=1)
 
@@ -222,14 +222,14 @@ def a_broken_configuration_of_wazuhs_is_left_alone(kit):
         machine = kit.with_wazuh()
         machine.write(CONF, broken)
         before = machine.tree()
-        assert "when that is mended: wazuh-akamai install" in dnf(machine, "install", "ours")
+        assert "when that is fixed, run: wazuh-akamai install" in dnf(machine, "install", "ours")
         equal([line for line in difference(before, machine.tree()) if line[1:].startswith("var/ossec")], [])
         machine.write(CONF, DEFAULT)
         machine.run("wazuh-akamai", "install")
         is_set_up(machine)
         machine.write(CONF, broken)
         output = machine.run(*DNF, "remove", "wazuh-akamai")
-        assert "when that is mended: /var/ossec/wodles/akamai/wazuh-akamai uninstall" in output, output
+        assert "when that is fixed, run: /var/ossec/wodles/akamai/wazuh-akamai uninstall" in output, output
         # And the reason, which the program tells on its standard error.
         assert "wazuh-akamai: error: /var/ossec/etc/ossec.conf is left as it is: " in output, output
         equal(machine.text(CONF), broken)
@@ -256,7 +256,7 @@ def edited_rules_are_kept(kit):
     rpm_install(machine, "earlier")
     edited = machine.text(RULES).replace('level="3"', 'level="4"')
     machine.write(RULES, edited)
-    says_one_line(rpm_install(machine, "ours"), "not everything is as it should be")
+    says_one_line(rpm_install(machine, "ours"), "set up, but with problems")
     equal(machine.text(RULES), edited)
     equal(machine.text("var/ossec/wodles/akamai/akamai.xml.new"), machine.text(f"{SHARE}/rules/akamai.xml"))
     erase(machine, "wazuh-akamai")

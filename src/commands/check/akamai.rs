@@ -36,7 +36,7 @@ fn check_source(source: &Source, findings: &mut Findings) {
     let client = match Client::new(source) {
         Ok(client) => client,
         Err(error) => {
-            return findings.error(about, error, "mend proxy or ca_file, or the environment variable that is named");
+            return findings.error(about, error, "fix proxy or ca_file, or the environment variable named here");
         }
     };
     let ids = source.config_ids.joined();
@@ -83,16 +83,16 @@ fn note_clock(skew: Option<i64>, findings: &mut Findings) {
 
 /// Where there is no proxy it can be said whether it is the name.
 fn note_unreachable(source: &Source, error: &AskError, about: &str, findings: &mut Findings) {
-    if let AskError::Transport(TransportError::Barred { host, reason, mend }) = error {
-        return findings.error(about, format!("cannot reach {host}: {reason}"), mend);
+    if let AskError::Transport(TransportError::Barred { host, reason, mend: fix }) = error {
+        return findings.error(about, format!("cannot reach {host}: {reason}"), fix);
     }
-    let mut mend = "open the way to this host (port 443), or set proxy";
+    let mut fix = "allow connections to this host (port 443), or set proxy";
     if matches!(error, AskError::Transport(TransportError::Unreachable { .. })) && source.proxy.is_none() {
         let authority = &source.host.authority;
         let address = if authority.contains(':') { authority.clone() } else { format!("{authority}:443") };
         if address.to_socket_addrs().is_err() {
-            mend = "check host for a typing error, and this machine's name server (DNS)";
+            fix = "check host for a typo, and this machine's DNS";
         }
     }
-    findings.error(about, error, mend);
+    findings.error(about, error, fix);
 }

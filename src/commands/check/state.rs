@@ -20,10 +20,10 @@ use crate::wazuh::wodle::SocketId;
 const SHARE_PERCENT_MAX: u64 = 80;
 
 /// How more gets through.
-const FASTER: &str = "if this stays so: output = queue (a manager 4.4 or later), or wazuh_modules.max_eps=1000 in etc/local_internal_options.conf and a restart of Wazuh";
+const FASTER: &str = "if this persists: output = queue (a manager 4.4 or later), or wazuh_modules.max_eps=1000 in etc/local_internal_options.conf and a restart of Wazuh";
 
 /// The same where it is the bytes of a run that bound it, so that no pace helps.
-const FASTER_BY_BYTES: &str = "if this stays so: output = queue (a manager 4.4 or later), which has no such bound, or a shorter interval of the wodle";
+const FASTER_BY_BYTES: &str = "if this persists: output = queue (a manager 4.4 or later), which has no such limit, or a shorter interval of the wodle";
 
 pub(super) fn check(
     config: &Config,
@@ -34,8 +34,8 @@ pub(super) fn check(
 ) {
     let user = &config.global.user;
     if user != "root" && privileges::user(user).is_none() {
-        let mend = "install Wazuh, which brings the user wazuh, or set user to one that there is";
-        findings.warn("user", format!("there is no user {user}: collect stays root"), mend);
+        let fix = "install Wazuh, which creates the user wazuh, or set user to an existing one";
+        findings.warn("user", format!("there is no user {user}: collect keeps running as root"), fix);
     }
     if check_folder(config, state, findings) {
         check_owners(config, state, findings);
@@ -53,16 +53,16 @@ fn check_folder(config: &Config, state: &StateFolder, findings: &mut Findings) -
     let shown = path.display();
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mend = "wazuh-akamai install, then wait for the wodle's next run";
-            findings.warn("state", format!("there is no {shown} yet: collect has not run"), mend);
+            let fix = "wazuh-akamai install, then wait for the wodle's next run";
+            findings.warn("state", format!("there is no {shown} yet: collect has not run"), fix);
             false
         }
         Err(error) => {
-            findings.unknown("state", format!("cannot look at {shown}: {error}"));
+            findings.unknown("state", format!("cannot access {shown}: {error}"));
             false
         }
         Ok(metadata) if !metadata.is_dir() => {
-            findings.error("state", format!("{shown} is no folder"), "move it away");
+            findings.error("state", format!("{shown} is not a directory"), "move it away");
             false
         }
         Ok(metadata) => {
@@ -100,25 +100,25 @@ fn check_owners(config: &Config, state: &StateFolder, findings: &mut Findings) {
     if let Some(path) = foreign.first() {
         findings.warn(
             "state",
-            format!("{} files do not belong to {}, {} for one", foreign.len(), user.name, path.display()),
-            format!("nothing where Wazuh runs collect: it starts as root and gives them to {}", user.name),
+            format!("{} files do not belong to {}, for example {}", foreign.len(), user.name, path.display()),
+            format!("nothing, if Wazuh runs collect: it starts as root and gives them to {}", user.name),
         );
     }
     if let Some(path) = odd.first() {
-        let seen = "entries are no regular files, or have several names";
-        let seen = format!("{} {seen}, {} for one: the collector makes none such", odd.len(), path.display());
-        findings.warn("state", seen, "find out who made them, and remove them");
+        let seen = "entries are not regular files, or have several hard links";
+        let seen = format!("{} {seen}, for example {}: the collector never creates these", odd.len(), path.display());
+        findings.warn("state", seen, "find out who created them, and remove them");
     }
 }
 
 /// Files that cannot be read.
 fn check_files(overview: &Overview<'_>, findings: &mut Findings) {
     let mut note = |error: &FileError| {
-        let mend = match error.is_newer() {
+        let fix = match error.is_newer() {
             true => "install the newer version again",
-            false => "run check as root; if it stays so, look at the file and the disk",
+            false => "run check as root; if it persists, check the file and the disk",
         };
-        findings.error("state", error, mend);
+        findings.error("state", error, fix);
     };
     overview.delivery.as_ref().err().map(&mut note);
     overview.health.as_ref().err().map(&mut note);
@@ -146,7 +146,11 @@ fn check_spool(config: &Config, overview: &Overview<'_>, home: &Home, findings: 
     let is_stdout = config.global.output == Output::Stdout;
     let seen = format!("{lines} lines, {bytes} of {max} bytes");
     if spool.is_nearly_full(max) {
-        findings.error("spool", seen, "let Wazuh take more (wazuh_modules.max_eps), make room, or raise spool_max");
+        findings.error(
+            "spool",
+            seen,
+            "let Wazuh take more (wazuh_modules.max_eps), free disk space, or raise spool_max",
+        );
     } else if is_stdout && bytes > HANDOVER_BYTES_MAX {
         let seen = format!("{seen}: more than one run hands over ({HANDOVER_BYTES_MAX} bytes)");
         findings.warn("spool", seen, FASTER_BY_BYTES);
@@ -186,18 +190,18 @@ fn check_sources(overview: &Overview<'_>, findings: &mut Findings) {
     for source in &overview.sources {
         let about = &format!("source {}", source.entry.name);
         if matches!(source.cursor, Ok(Loaded::Corrupt)) {
-            let mend = "nothing: the next run goes on by time, and tells what may be lost";
-            findings.error(about, "its cursor is damaged", mend);
+            let fix = "nothing: the next run resumes by time and reports what may be lost";
+            findings.error(about, "its cursor is damaged", fix);
         }
         let Some(health) = intact(&source.health) else { continue };
         if let Some((from, to)) = health.recent_gap(unix_seconds()) {
-            let mend = "find out what kept the collector from running: its log and ossec.log";
-            findings.error(about, format!("events {} were lost", span(from, to)), mend);
+            let fix = "find out what kept the collector from running: its log and ossec.log";
+            findings.error(about, format!("events {} were lost", span(from, to)), fix);
         }
         let error = health.last_error.as_ref().map_or("", |(_, text)| text);
         for condition in health.conditions.keys() {
-            let mend = "see what is said of Akamai, clock and configuration";
-            findings.error(about, format!("{} holds: {error}", condition.word()), mend);
+            let fix = "see the findings on Akamai, the clock and the configuration";
+            findings.error(about, format!("{} is active: {error}", condition.word()), fix);
         }
     }
 }
@@ -210,10 +214,10 @@ fn check_mute(overview: &Overview<'_>, home: &Home, findings: &mut Findings) {
         return;
     }
     if seen.is_some() && SocketId::at(&home.queue_socket()) == *seen {
-        return findings.ok("wodle", "its way to Wazuh's queue is the one it began with");
+        return findings.ok("wodle", "it still uses the queue socket that it connected to");
     }
     let seen = format!(
-        "{} is not the socket that wazuh-modulesd (process {}) connected to: nothing its wodles hand over arrives",
+        "{} is not the socket that wazuh-modulesd (process {}) connected to: nothing that its wodles send arrives",
         home.queue_socket().display(),
         parent.pid
     );

@@ -11,16 +11,16 @@ use crate::wazuh::home::{Home, HomeError, Kind};
 
 pub(super) fn check(config: &Config, home: &Home, findings: &mut Findings) {
     if let Some(problem) = home.unknown_version_problem() {
-        let mend = format!("run {} info and mend what it says", home.path("bin/wazuh-control").display());
-        return findings.error("Wazuh", problem, mend);
+        let fix = format!("run {} info and fix what it says", home.path("bin/wazuh-control").display());
+        return findings.error("Wazuh", problem, fix);
     }
     match &home.problem {
         None => findings.ok("Wazuh", home),
         Some(error @ HomeError::Unseen { .. }) => return findings.unknown("Wazuh", error),
         Some(error @ HomeError::Five { .. }) => {
-            let seen = format!("{error}; collect hands nothing over here and keeps what it fetches in the spool");
-            let mend = "run the collector on an agent 4.14 that is connected to the 5.x manager";
-            return findings.error("Wazuh", seen, mend);
+            let seen = format!("{error}; collect delivers nothing here and keeps what it fetches in the spool");
+            let fix = "run the collector on a 4.14 agent that is connected to the 5.x manager";
+            return findings.error("Wazuh", seen, fix);
         }
         Some(error) => return findings.warn("Wazuh", error, "install Wazuh 4.3 to 4.x, then: wazuh-akamai install"),
     }
@@ -34,7 +34,7 @@ pub(super) fn check(config: &Config, home: &Home, findings: &mut Findings) {
         check_drops(config, home, findings);
     }
     if !config.sources.is_empty() && home.is_worker {
-        findings.ok("cluster", "this is a worker: sources with run_on = master are asked by the master");
+        findings.ok("cluster", "this is a worker: sources with run_on = master are collected on the master");
     }
 }
 
@@ -43,7 +43,7 @@ fn check_queue(config: &Config, home: &Home, findings: &mut Findings) {
     match (connected, is_other(config)) {
         (Ok(()), is_other) => {
             let whose = if is_other { format!(" of the user {}", config.global.user) } else { String::new() };
-            findings.ok("queue", format!("{} takes events{whose}", home.queue_socket().display()));
+            findings.ok("queue", format!("{} accepts events{whose}", home.queue_socket().display()));
         }
         (Err(error), true) if error.kind() == io::ErrorKind::PermissionDenied => {
             findings.error("queue", format!("user {}: {error}", config.global.user), "set user = wazuh");
@@ -65,10 +65,10 @@ fn check_drops(config: &Config, home: &Home, findings: &mut Findings) {
         Err(error) => {
             findings.unknown("analysisd", format!("its counters cannot be read (they need Wazuh 4.4 or later): {error}"));
         }
-        Ok(0) => findings.ok("analysisd", "it has dropped no event of a command wodle since its start"),
+        Ok(0) => findings.ok("analysisd", "it has dropped no event from a command wodle since it started"),
         Ok(dropped) => findings.error(
             "analysisd",
-            format!("it has dropped {dropped} events of command wodles since its start: its queue was full"),
+            format!("it has dropped {dropped} events from command wodles since it started: its queue was full"),
             "lower wazuh_modules.max_eps or set output = queue, or find what keeps analysisd busy (var/run/wazuh-analysisd.state)",
         ),
     }

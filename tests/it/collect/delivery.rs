@@ -152,7 +152,7 @@ fn two_at_once_do_not_work_twice() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(site.collect().expect(0).stdout.len(), 0);
-    assert!(site.log().contains("another one is running"));
+    assert!(site.log().contains("another collect or backfill is running"));
     let output = first.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let whole = Ended::of("collect", 0, output.stdout, String::from_utf8(output.stderr).unwrap());
@@ -447,7 +447,7 @@ fn what_is_dropped_run_after_run_is_told_of() {
     make_older(&site, 1_000);
     assert_eq!(notices(&wodle.collect().expect(0).events()), ["started", "backlog"]);
     let status = site.place.run(&["status"]);
-    assert!(status.text().contains("backlog holds"), "{}", status.text());
+    assert!(status.text().contains("backlog is active"), "{}", status.text());
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn a_run_that_nothing_ends_is_ended_by_its_watchdog() {
     let _ = child.kill();
     let _ = child.wait();
     assert_eq!(ended.and_then(|status| status.code()), Some(1), "{}", site.log());
-    assert!(site.log().contains("takes too long"), "{}", site.log());
+    assert!(site.log().contains("took too long"), "{}", site.log());
     let mut text = String::new();
     stdout.read_to_string(&mut text).unwrap();
     assert!(text.ends_with('\n'));

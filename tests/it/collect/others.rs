@@ -192,7 +192,7 @@ fn root_is_given_up_and_traps_in_the_state_folder_are_not_touched() {
         std::os::unix::fs::chown(&site.state_files(file)[0], Some(owner), Some(owner)).unwrap();
     }
     let check = site.place.run(&["check", "--offline"]).text();
-    assert!(check.contains("do not belong to nobody") && check.contains("have several names"), "{check}");
+    assert!(check.contains("do not belong to nobody") && check.contains("have several hard links"), "{check}");
     site.store(10, 5..7);
     assert_eq!(numbers(&site.collect().expect(0).events()), all(5..7), "{}", site.log());
     assert_eq!(fs::metadata(&site.state_files("cursor-")[0]).unwrap().uid(), nobody);

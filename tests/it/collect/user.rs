@@ -57,7 +57,7 @@ fn any_user_reaches_wazuhs_queue_and_check_tries_as_that_user() {
     site.collect().expect(0);
     assert_eq!(arrived(&analysisd), all(0..5), "{}", site.log());
     let said = site.place.run(&["check", "--offline"]).text();
-    assert!(said.contains("takes events of the user nobody") && said.contains("dropped no event"), "{said}");
+    assert!(said.contains("accepts events of the user nobody") && said.contains("dropped no event"), "{said}");
     // Wazuh's files are of another group than its sockets.
     chown(site.wazuh("etc"), None, Some(WAZUH + 1)).unwrap();
     site.store(30, 5..8);

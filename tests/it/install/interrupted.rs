@@ -123,7 +123,7 @@ fn what_was_begun_and_not_taken_up_is_finished_by_the_next_install() {
 fn changes_that_others_make_meanwhile_are_not_lost() {
     let root = Root::manager();
     root.program("wazuh-modulesd", "echo '<!-- from the dashboard -->' >> \"$(dirname \"$0\")/../etc/ossec.conf\"");
-    root.run(&["install"]).fails(6, "was changed by somebody else meanwhile");
+    root.run(&["install"]).fails(6, "was changed by someone else in the meantime");
     assert_eq!(root.conf(), format!("{CONF}<!-- from the dashboard -->\n"));
     assert!(!root.home("wodles/akamai").exists() && !root.home("etc/rules/akamai.xml").exists());
 }
@@ -175,7 +175,7 @@ fn links_out_of_the_home_are_not_followed() {
         fs::create_dir(root.path(target)).unwrap();
         let _ = fs::remove_dir(root.home(name));
         symlink(root.path(target), root.home(name)).unwrap();
-        root.run(&["install"]).fails(6, "no regular file inside the Wazuh home");
+        root.run(&["install"]).fails(6, "not a regular file inside the Wazuh home");
         assert_eq!(fs::read_dir(root.path(target)).unwrap().count(), 0);
     }
 }

@@ -177,7 +177,7 @@ fn what_wazuh_refuses_is_put_back() {
     let root = Root::manager();
     fs::write(root.home("etc/ossec.conf"), CONF.replace("global", "unknown")).unwrap();
     let before = root.tree();
-    root.run(&["install"]).fails(6, "does not take its present configuration");
+    root.run(&["install"]).fails(6, "rejects its current configuration");
     assert_eq!(root.tree(), before);
 }
 
@@ -199,11 +199,11 @@ fn what_is_not_safely_edited_is_left_alone_with_line_and_reason() {
     let root = Root::manager();
     fs::rename(root.home("etc/ossec.conf"), root.path("elsewhere")).unwrap();
     symlink(root.path("elsewhere"), root.home("etc/ossec.conf")).unwrap();
-    root.run(&["install"]).fails(6, "no regular file inside the Wazuh home");
+    root.run(&["install"]).fails(6, "not a regular file inside the Wazuh home");
     let root = Root::manager();
     fs::create_dir(root.home("wodles/akamai")).unwrap();
     symlink("/etc/passwd", root.home("wodles/akamai/wazuh-akamai")).unwrap();
-    root.run(&["install"]).fails(6, "no regular file inside the Wazuh home");
+    root.run(&["install"]).fails(6, "not a regular file inside the Wazuh home");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn agents_and_workers_get_no_rules() {
     let cluster =
         "<ossec_config><cluster><node_type>worker</node_type><disabled>no</disabled></cluster></ossec_config>\n";
     fs::write(worker.home("etc/ossec.conf"), format!("{CONF}{cluster}")).unwrap();
-    assert!(worker.run(&["install"]).expect(0).text().contains("no rules: this is a cluster's worker"));
+    assert!(worker.run(&["install"]).expect(0).text().contains("no rules: this is a cluster worker"));
     for root in [agent, worker] {
         assert!(root.conf().contains("BEGIN wazuh-akamai") && !root.home("etc/rules/akamai.xml").exists());
     }
@@ -364,7 +364,7 @@ fn a_pipe_in_the_place_of_ossec_conf_makes_nobody_wait() {
     rustix::fs::mkfifoat(here, root.home("etc/ossec.conf"), mode).unwrap();
     let mut command = Command::new("timeout");
     command.args(["20", env!("CARGO_BIN_EXE_wazuh-akamai"), "install", "--root"]).arg(root.path(""));
-    finish(command, b"").fails(6, "no regular file inside the Wazuh home");
+    finish(command, b"").fails(6, "not a regular file inside the Wazuh home");
 }
 
 #[test]
@@ -394,13 +394,13 @@ fn quietly_it_says_in_one_line_what_was_done_and_what_is_left_to_do() {
         format!("left to do: fill in {} or run wazuh-akamai configure, then wazuh-akamai check\n", config.display());
     assert!(line(&["-q", "install"], &[]).ends_with(&left));
     fs::write(root.home("etc/rules/akamai.xml"), "<!-- mine -->").unwrap();
-    assert!(line(&["-q", "install"], &[]).contains("set up, but not everything is as it should be"));
-    assert!(line(&["-q", "uninstall"], &[]).starts_with("wazuh-akamai: taken out of Wazuh v4.14.9"));
+    assert!(line(&["-q", "install"], &[]).contains("set up, but with problems"));
+    assert!(line(&["-q", "uninstall"], &[]).starts_with("wazuh-akamai: removed from Wazuh v4.14.9"));
     fs::write(root.home("etc/ossec.conf"), "<ossec_config>").unwrap();
     let refused = root.run(&["-q", "install"]).expect(6);
     assert_eq!(
         refused.text(),
-        "wazuh-akamai: the Wazuh side is not set up; when that is mended: wazuh-akamai install\n"
+        "wazuh-akamai: the Wazuh side is not set up; when that is fixed, run: wazuh-akamai install\n"
     );
     assert!(refused.stderr.contains("line 1"), "{}", refused.stderr);
 }
@@ -423,7 +423,7 @@ fn what_is_left_where_wazuh_was_removed_first_goes_too() {
     fs::write(root.home("etc/rules/local_rules.xml.save"), "mine").unwrap();
     root.run(&["uninstall", "--dry-run"]).fails(0, "there is no Wazuh");
     assert!(root.home("wodles/akamai").exists());
-    root.run(&["uninstall"]).fails(0, "what was left of ours there is removed");
+    root.run(&["uninstall"]).fails(0, "our leftovers there are removed");
     assert!(with_ours.contains("BEGIN"));
     assert_eq!(fs::read_to_string(root.home("etc/ossec.conf.save")).unwrap(), CONF);
     let left = |folder: &str| {

@@ -50,7 +50,7 @@ fn a_restart_that_is_owed_is_remembered() {
     };
     life(1);
     let later = [("WAZUH_AKAMAI_NO_RESTART", "1")];
-    assert!(root.run_with(&["install"], &later).expect(0).text().contains("Wazuh has not taken this up yet"));
+    assert!(root.run_with(&["install"], &later).expect(0).text().contains("Wazuh has not loaded this yet"));
     root.run_with(&["install"], &later).expect(0);
     assert_eq!(root.restarts(), 0);
     let check = || {
@@ -63,17 +63,17 @@ fn a_restart_that_is_owed_is_remembered() {
         fs::remove_file(config).unwrap();
         ended.text()
     };
-    assert!(check().contains("mend: restart Wazuh"), "{}", check());
+    assert!(check().contains("fix: restart Wazuh"), "{}", check());
     root.run(&["install"]).expect(0);
     assert_eq!(root.restarts(), 1);
-    assert!(!check().contains("mend: restart Wazuh"), "{}", check());
+    assert!(!check().contains("fix: restart Wazuh"), "{}", check());
     assert!(root.run(&["install"]).expect(0).text().contains("nothing to do"));
 
     // Whoever else restarts it has done it.
     root.run_with(&["uninstall"], &later).expect(0);
     root.run_with(&["install"], &later).expect(0);
     life(2);
-    assert!(!check().contains("mend: restart Wazuh"), "{}", check());
+    assert!(!check().contains("fix: restart Wazuh"), "{}", check());
     root.run(&["install"]).expect(0);
     assert_eq!(root.restarts(), 1);
 }
@@ -97,7 +97,7 @@ fn after_uninstall_nobody_is_told_to_install_again() {
     fs::write(root.home("bin/wazuh-control"), control.replace("restart) ", "restart) exit 3; ")).unwrap();
     let ended = root.run(&["--quiet", "uninstall"]).expect(1);
     let said = ended.text() + &ended.stderr;
-    assert!(said.contains("when that is mended: wazuh-control restart"), "{said}");
+    assert!(said.contains("when that is fixed, run: wazuh-control restart"), "{said}");
     assert!(!said.contains("wazuh-akamai install") && !said.contains("wazuh-akamai uninstall"), "{said}");
     fs::write(root.home("bin/wazuh-control"), control).unwrap();
     root.run(&["install"]).expect(0);

@@ -51,11 +51,11 @@ impl Site {
     }
 
     /// What `check` says.
-    fn finds(&self, store: &str, seen: &str, mend: &str) {
+    fn finds(&self, store: &str, seen: &str, fix: &str) {
         let text = self.run(store, &["check"]).expect(1).text();
         let lines: Vec<&str> = text.lines().collect();
         let at = lines.iter().position(|line| line.ends_with(seen)).unwrap_or_else(|| panic!("{text}"));
-        assert!(lines[at + 1].contains(&format!("mend: {mend}")), "{text}");
+        assert!(lines[at + 1].contains(&format!("fix: {fix}")), "{text}");
     }
 }
 
@@ -76,8 +76,8 @@ fn a_certificate_that_is_not_trusted_says_why_and_what_to_do() {
     let none = "this machine has no CA certificates to check its certificate against; install the package ca-certificates, or set ca_file";
     for (store, says) in [("other.pem", unknown), ("empty.pem", none)] {
         site.run(store, &["fetch"]).fails(5, says);
-        let (seen, mend) = says.split_once("; ").unwrap();
-        site.finds(store, seen, mend);
+        let (seen, fix) = says.split_once("; ").unwrap();
+        site.finds(store, seen, fix);
     }
     // The same where ca_file names another authority, whatever the system trusts.
     site.set(&format!("ca_file = {}", site.file("other.pem").display()));
