@@ -141,7 +141,7 @@ impl Client {
     /// No answer, or a refusal.
     pub fn ask(&self, query: &Query, skew_s: i64, answer_time: Duration) -> Result<Answer, AskError> {
         let target = query.target();
-        let request = Request::get(self.scheme, &self.authority, &target);
+        let request = Request { scheme: self.scheme, host: &self.authority, target: &target };
         let timestamp = edgegrid::timestamp(unix_seconds() + skew_s);
         let authorization = edgegrid::authorization(&self.credentials, &request, &timestamp, &nonce()?);
         log::debug!("source {}: GET {}{target}", self.name, self.url);

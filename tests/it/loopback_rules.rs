@@ -20,7 +20,7 @@ fn ask(akamai: &Akamai, query: &str) -> (u16, Vec<String>) {
     let (url, target) = (akamai.url(), format!("/siem/v1/configs/14227?{query}"));
     let host = url.trim_start_matches("http://");
     let nonce = format!("nonce-{}", akamai.seen().len());
-    let request = Request::get("http", host, &target);
+    let request = Request { scheme: "http", host, target: &target };
     let header = edgegrid::authorization(&credentials, &request, &edgegrid::timestamp(now()), &nonce);
     let transport = Transport::new(&TransportSettings::default(), "http", |_| None).unwrap();
     let mut answer = transport.get(&url, &target, &header, Duration::from_secs(60)).unwrap();
