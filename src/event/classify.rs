@@ -4,116 +4,113 @@
 //! Akamai publishes no full list of tags. The tables hold what was seen in its samples, its Terraform provider and public
 //! transforms; what they do not know is `other`, never dropped.
 
+use memchr::memmem;
+
 use super::rule_lists::TriggeredRule;
 
-/// What Akamai did about the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It acted against the request: denied, slowed down, challenged, answered with something else.
-    Mitigated,
-    /// It flagged the request and let it through to the origin.
-    Detected,
-    /// It let the request through by an explicit exception.
-    Allowed,
-    /// An action that is not in the table.
-    Other,
+/// An enum of which each variant has a word in the event.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            pub(super) fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
 }
 
-/// Which protection spoke. An event has the first of these that any of its rules belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Category {
-    Waf,
-    Malware,
-    Ato,
-    Api,
-    Ai,
-    Custom,
-    Rate,
-    SlowPost,
-    Reputation,
-    IpGeo,
-    PenaltyBox,
-    Bot,
-    Other,
+words! {
+    /// What Akamai did about the request: `akamai.verdict`.
+    Verdict {
+        /// It acted against the request: denied, slowed down, challenged, answered with something else.
+        Mitigated = "mitigated",
+        /// It flagged the request and let it through to the origin.
+        Detected = "detected",
+        /// It let the request through by an explicit exception.
+        Allowed = "allowed",
+        /// An action that is not in the table.
+        Other = "other",
+    }
 }
 
-/// The kind of web attack, in the names of Akamai's attack groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AttackGroup {
-    Sqli,
-    Cmdi,
-    Xss,
-    Lfi,
-    Rfi,
-    Phpi,
-    Platform,
-    Trojan,
-    Wat,
-    Protocol,
-    Policy,
-    Outbound,
+words! {
+    /// Which protection spoke: `akamai.category`. An event has the first of these that any of its rules belongs to.
+    Category {
+        Waf = "waf",
+        Malware = "malware",
+        Ato = "ato",
+        Api = "api",
+        Ai = "ai",
+        Custom = "custom",
+        Rate = "rate",
+        SlowPost = "slowpost",
+        Reputation = "reputation",
+        IpGeo = "ipgeo",
+        PenaltyBox = "penaltybox",
+        Bot = "bot",
+        Other = "other",
+    }
+}
+
+words! {
+    /// The kind of web attack, in the names of Akamai's attack groups: `akamai.attack_group`.
+    AttackGroup {
+        Sqli = "SQLI",
+        Cmdi = "CMDI",
+        Xss = "XSS",
+        Lfi = "LFI",
+        Rfi = "RFI",
+        Phpi = "PHPI",
+        Platform = "PLATFORM",
+        Trojan = "TROJAN",
+        Wat = "WAT",
+        Protocol = "PROTOCOL",
+        Policy = "POLICY",
+        Outbound = "OUTBOUND",
+    }
 }
 
 impl Verdict {
-    /// The verdict of an action in lower case; none at all means that the event was only flagged.
+    /// The verdict of an action in lower case; none at all means that the event was only flagged, and so do `alert` and
+    /// `monitor`: often a staged rollout, not "succeeded".
     pub(super) fn of(action: &[u8]) -> Self {
-        if action.is_empty() {
-            return Self::Detected;
-        }
-        ACTIONS.iter().find(|(matches, _)| matches.fits(action)).map_or(Self::Other, |&(_, verdict)| verdict)
-    }
-
-    /// Its word in `akamai.verdict`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Mitigated => "mitigated",
-            Self::Detected => "detected",
-            Self::Allowed => "allowed",
-            Self::Other => "other",
+        match action {
+            b"" | b"alert" | b"monitor" | b"none" => Self::Detected,
+            b"allow" | b"ignore" | b"skip" => Self::Allowed,
+            b"all_custom" => Self::Mitigated,
+            _ if MITIGATING_STARTS.iter().any(|start| action.starts_with(start.as_bytes())) => Self::Mitigated,
+            _ if MITIGATING_WORDS.iter().any(|word| memmem::find(action, word.as_bytes()).is_some()) => Self::Mitigated,
+            _ => Self::Other,
         }
     }
 }
 
-impl Category {
-    /// Its word in `akamai.category`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Waf => "waf",
-            Self::Malware => "malware",
-            Self::Ato => "ato",
-            Self::Api => "api",
-            Self::Ai => "ai",
-            Self::Custom => "custom",
-            Self::Rate => "rate",
-            Self::SlowPost => "slowpost",
-            Self::Reputation => "reputation",
-            Self::IpGeo => "ipgeo",
-            Self::PenaltyBox => "penaltybox",
-            Self::Bot => "bot",
-            Self::Other => "other",
-        }
-    }
-}
+/// How actions begin that are taken against a request. `conditional_action` acts under conditions that the customer has set;
+/// that none held is `monitor` or `skip`.
+const MITIGATING_STARTS: &[&str] = &[
+    "abort",
+    "block",
+    "conditional_action",
+    "delay",
+    "denied",
+    "drop",
+    "reject",
+    "serve alternate",
+    "serve_alternate",
+    "slow",
+    "tarpit",
+];
 
-impl AttackGroup {
-    /// Its word in `akamai.attack_group`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Sqli => "SQLI",
-            Self::Cmdi => "CMDI",
-            Self::Xss => "XSS",
-            Self::Lfi => "LFI",
-            Self::Rfi => "RFI",
-            Self::Phpi => "PHPI",
-            Self::Platform => "PLATFORM",
-            Self::Trojan => "TROJAN",
-            Self::Wat => "WAT",
-            Self::Protocol => "PROTOCOL",
-            Self::Policy => "POLICY",
-            Self::Outbound => "OUTBOUND",
-        }
-    }
-}
+/// What stands in the others.
+const MITIGATING_WORDS: &[&str] = &["captcha", "challenge", "deny"];
 
 /// Category and attack group of one triggered rule, by its id where that says it, else by its tag.
 pub(super) fn classify_rule(rule: TriggeredRule<'_>) -> Option<(Category, Option<AttackGroup>)> {
@@ -121,23 +118,18 @@ pub(super) fn classify_rule(rule: TriggeredRule<'_>) -> Option<(Category, Option
         return Some((Category::Custom, None));
     }
     // Most ids are numbers, and none of the table is.
-    let table = if rule.id.first().is_some_and(u8::is_ascii_digit) { &[] } else { RULE_IDS };
-    let by_id =
-        table.iter().find(|(start, ..)| starts_with(rule.id, start)).map(|&(_, category, group)| (category, group));
-    by_id.or_else(|| classify_tag(rule.tag)).or_else(|| bot_rule_id(rule.id).then_some((Category::Bot, None)))
+    let by_id = if rule.id.first().is_some_and(u8::is_ascii_digit) { None } else { find(RULE_IDS, rule.id) };
+    let by_segment = || rule.tag.rsplit(|&byte| byte == b'/').find_map(|segment| find(TAG_SEGMENTS, segment));
+    by_id
+        .or_else(|| find(TAGS, rule.tag))
+        .or_else(by_segment)
+        .or_else(|| bot_rule_id(rule.id).then_some((Category::Bot, None)))
 }
 
-/// The first words of the table that a tag begins with, else those of its last segment that the table knows.
-fn classify_tag(tag: &[u8]) -> Option<(Category, Option<AttackGroup>)> {
-    let whole = TAGS.iter().find(|(start, _)| starts_with(tag, start)).map(|&(_, category)| (category, None));
-    whole.or_else(|| {
-        tag.rsplit(|&byte| byte == b'/').find_map(|segment| {
-            TAG_SEGMENTS
-                .iter()
-                .find(|(start, ..)| starts_with(segment, start))
-                .map(|&(_, category, group)| (category, group))
-        })
-    })
+/// What the first row says that has a beginning of `text`.
+fn find(table: &[Row], text: &[u8]) -> Option<(Category, Option<AttackGroup>)> {
+    let fits = |(starts, ..): &&Row| starts.iter().any(|start| starts_with(text, start));
+    table.iter().find(fits).map(|&(_, category, group)| (category, group))
 }
 
 /// A customer's own rule: its id begins with 6, its tag is free text. A rule with a tag of Akamai's own is taken for
@@ -160,154 +152,74 @@ fn starts_with(text: &[u8], start: &str) -> bool {
         })
 }
 
-enum Action {
-    Is(&'static str),
-    Starts(&'static str),
-    Holds(&'static str),
-}
-
-impl Action {
-    fn fits(&self, action: &[u8]) -> bool {
-        match self {
-            Self::Is(word) => action == word.as_bytes(),
-            Self::Starts(word) => action.starts_with(word.as_bytes()),
-            Self::Holds(word) => action.windows(word.len()).any(|window| window == word.as_bytes()),
-        }
-    }
-}
-
-/// Actions, the first that fits counts. `alert` and `monitor` are often a staged rollout: flagged, not "succeeded".
-const ACTIONS: &[(Action, Verdict)] = &[
-    (Action::Is("alert"), Verdict::Detected),
-    (Action::Is("monitor"), Verdict::Detected),
-    (Action::Is("none"), Verdict::Detected),
-    (Action::Is("allow"), Verdict::Allowed),
-    (Action::Is("ignore"), Verdict::Allowed),
-    (Action::Is("skip"), Verdict::Allowed),
-    (Action::Holds("deny"), Verdict::Mitigated),
-    (Action::Starts("denied"), Verdict::Mitigated),
-    (Action::Is("all_custom"), Verdict::Mitigated),
-    (Action::Starts("abort"), Verdict::Mitigated),
-    (Action::Starts("tarpit"), Verdict::Mitigated),
-    (Action::Starts("slow"), Verdict::Mitigated),
-    (Action::Starts("delay"), Verdict::Mitigated),
-    (Action::Holds("challenge"), Verdict::Mitigated),
-    (Action::Holds("captcha"), Verdict::Mitigated),
-    (Action::Starts("serve_alternate"), Verdict::Mitigated),
-    (Action::Starts("serve alternate"), Verdict::Mitigated),
-    // What acts under conditions that the customer has set; that none held is `monitor` or `skip`.
-    (Action::Starts("conditional_action"), Verdict::Mitigated),
-    (Action::Starts("drop"), Verdict::Mitigated),
-    (Action::Starts("block"), Verdict::Mitigated),
-    (Action::Starts("reject"), Verdict::Mitigated),
-];
-
 use AttackGroup::{Cmdi, Lfi, Outbound, Phpi, Platform, Policy, Protocol, Rfi, Sqli, Trojan, Wat, Xss};
 use Category::{Ai, Api, Ato, Bot, Custom, IpGeo, Malware, PenaltyBox, Rate, Reputation, SlowPost, Waf};
 
 /// How the tags of Akamai's own rules begin.
 const AKAMAI_TAGS: &[&str] = &["AKAMAI/", "ASE/", "OWASP_CRS/"];
 
+/// How a rule's id or tag begins, and what that says.
+type Row = (&'static [&'static str], Category, Option<AttackGroup>);
+
 /// Rule ids that are words, by how they begin; numbers say nothing.
-const RULE_IDS: &[(&str, Category, Option<AttackGroup>)] = &[
-    ("USER_RISK", Ato, None),
-    ("BOT_", Bot, None),
+const RULE_IDS: &[Row] = &[
+    (&["USER_RISK"], Ato, None),
+    (&["BOT_"], Bot, None),
     // Rate controls: burst and average threshold. Both carry the tag IPBLOCK of the IP/Geo firewall.
-    ("IPBLOCK_BURST", Rate, None),
-    ("IPBLOCK_SUMMARY", Rate, None),
-    ("IPBLOCK", IpGeo, None),
-    ("GEOBLOCK", IpGeo, None),
-    ("SLOW_POST", SlowPost, None),
-    ("SLOWPOST", SlowPost, None),
-    ("PENALTYBOX", PenaltyBox, None),
-    ("SQL_INJECTION", Waf, Some(Sqli)),
-    ("CMD_INJECTION", Waf, Some(Cmdi)),
-    ("XSS_", Waf, Some(Xss)),
-    ("LFI_", Waf, Some(Lfi)),
-    ("RFI_", Waf, Some(Rfi)),
-    ("PHP_INJECTION", Waf, Some(Phpi)),
-    ("TROJAN_", Waf, Some(Trojan)),
-    ("INVALID_HTTP", Waf, Some(Protocol)),
-    ("OUTBOUND_", Waf, Some(Outbound)),
+    (&["IPBLOCK_BURST", "IPBLOCK_SUMMARY"], Rate, None),
+    (&["IPBLOCK", "GEOBLOCK"], IpGeo, None),
+    (&["SLOW_POST", "SLOWPOST"], SlowPost, None),
+    (&["PENALTYBOX"], PenaltyBox, None),
+    (&["SQL_INJECTION"], Waf, Some(Sqli)),
+    (&["CMD_INJECTION"], Waf, Some(Cmdi)),
+    (&["XSS_"], Waf, Some(Xss)),
+    (&["LFI_"], Waf, Some(Lfi)),
+    (&["RFI_"], Waf, Some(Rfi)),
+    (&["PHP_INJECTION"], Waf, Some(Phpi)),
+    (&["TROJAN_"], Waf, Some(Trojan)),
+    (&["INVALID_HTTP"], Waf, Some(Protocol)),
+    (&["OUTBOUND_"], Waf, Some(Outbound)),
 ];
 
 /// Tags of the protections that are no web attack, by how they begin.
-const TAGS: &[(&str, Category)] = &[
-    ("AKAMAI/BOT", Bot),
-    ("AKAMAI/CUSTOM", Custom),
-    ("AKAMAI/WAF/PENALTYBOX", PenaltyBox),
-    ("PENALTYBOX", PenaltyBox),
-    ("PENALTY_BOX", PenaltyBox),
-    ("IPBLOCK_BURST", Rate),
-    ("IPBLOCK_SUMMARY", Rate),
-    ("IPBLOCK", IpGeo),
-    ("REPUTATION", Reputation),
+const TAGS: &[Row] = &[
+    (&["AKAMAI/BOT"], Bot, None),
+    (&["AKAMAI/CUSTOM"], Custom, None),
+    (&["AKAMAI/WAF/PENALTYBOX", "PENALTYBOX", "PENALTY_BOX"], PenaltyBox, None),
+    (&["IPBLOCK_BURST", "IPBLOCK_SUMMARY"], Rate, None),
+    (&["IPBLOCK"], IpGeo, None),
+    (&["REPUTATION"], Reputation, None),
 ];
 
-/// Words of a tag's segments, by how they begin; the last segment that has one counts, and in it the first row that fits.
-const TAG_SEGMENTS: &[(&str, Category, Option<AttackGroup>)] = &[
-    ("SQL", Waf, Some(Sqli)),
-    ("CMD", Waf, Some(Cmdi)),
-    ("COMMAND", Waf, Some(Cmdi)),
-    ("OS_COMMAND", Waf, Some(Cmdi)),
-    ("SSI_", Waf, Some(Cmdi)),
-    ("XSS", Waf, Some(Xss)),
-    ("CROSS_SITE_SCRIPTING", Waf, Some(Xss)),
-    ("LFI", Waf, Some(Lfi)),
-    ("FILE_INJECTION", Waf, Some(Lfi)),
-    ("LOCAL_FILE", Waf, Some(Lfi)),
-    ("DIR_TRAVERSAL", Waf, Some(Lfi)),
-    ("PATH_TRAVERSAL", Waf, Some(Lfi)),
-    ("RFI", Waf, Some(Rfi)),
-    ("REMOTE_FILE", Waf, Some(Rfi)),
-    ("PHP", Waf, Some(Phpi)),
-    ("PLATFORM", Waf, Some(Platform)),
-    ("TROJAN", Waf, Some(Trojan)),
-    ("BACKDOOR", Waf, Some(Trojan)),
-    ("WEBSHELL", Waf, Some(Trojan)),
-    ("WEB_SHELL", Waf, Some(Trojan)),
-    ("WAT", Waf, Some(Wat)),
-    ("TOOL", Waf, Some(Wat)),
-    ("LOIC", Waf, Some(Wat)),
-    ("AUTOMATION", Waf, Some(Wat)),
-    ("SECURITY_SCANNER", Waf, Some(Wat)),
-    ("BAD_ROBOT", Waf, Some(Wat)),
-    ("PROTOCOL", Waf, Some(Protocol)),
-    ("INVALID_HTTP", Waf, Some(Protocol)),
-    ("OUTBOUND", Waf, Some(Outbound)),
-    ("LEAKAGE", Waf, Some(Outbound)),
+/// A tag's segments, by how they begin; the last segment that has one counts, and in it the first row that fits.
+const TAG_SEGMENTS: &[Row] = &[
+    (&["SQL"], Waf, Some(Sqli)),
+    (&["CMD", "COMMAND", "OS_COMMAND", "SSI_"], Waf, Some(Cmdi)),
+    (&["XSS", "CROSS_SITE_SCRIPTING"], Waf, Some(Xss)),
+    (&["LFI", "FILE_INJECTION", "LOCAL_FILE", "DIR_TRAVERSAL", "PATH_TRAVERSAL"], Waf, Some(Lfi)),
+    (&["RFI", "REMOTE_FILE"], Waf, Some(Rfi)),
+    (&["PHP"], Waf, Some(Phpi)),
+    (&["PLATFORM"], Waf, Some(Platform)),
+    (&["TROJAN", "BACKDOOR", "WEBSHELL", "WEB_SHELL"], Waf, Some(Trojan)),
+    (&["WAT", "TOOL", "LOIC", "AUTOMATION", "SECURITY_SCANNER", "BAD_ROBOT"], Waf, Some(Wat)),
+    (&["PROTOCOL", "INVALID_HTTP"], Waf, Some(Protocol)),
+    (&["OUTBOUND", "LEAKAGE"], Waf, Some(Outbound)),
     // The sum of all scores: the rules beside it say which attack it was.
-    ("INBOUND_ANOMALY", Waf, None),
-    ("POLICY", Waf, Some(Policy)),
-    ("WEB_ATTACK", Waf, None),
-    ("OWASP_CRS", Waf, None),
-    ("ASE", Waf, None),
-    ("MALWARE", Malware, None),
-    ("USER_RISK", Ato, None),
-    ("ACCOUNT_PROTECT", Ato, None),
-    ("APRPROTECTION", Ato, None),
-    ("API", Api, None),
-    ("AIFIREWALL", Ai, None),
-    ("AI_FIREWALL", Ai, None),
-    ("AIFW", Ai, None),
-    ("RATE", Rate, None),
-    ("DDOS", Rate, None),
-    // Behavioral DDoS Engine.
-    ("BEHAVIORAL_DDOS", Rate, None),
-    ("BDE", Rate, None),
-    ("URLPROTECTION", Rate, None),
-    ("URL_PROTECTION", Rate, None),
-    ("SLOWPOST", SlowPost, None),
-    ("SLOW_POST", SlowPost, None),
-    ("CLIENTREP", Reputation, None),
-    ("CLIENT_REP", Reputation, None),
-    ("IPGEO", IpGeo, None),
-    ("IP_GEO", IpGeo, None),
-    ("GEO", IpGeo, None),
-    ("EDGESCAPE", IpGeo, None),
-    ("BOT", Bot, None),
-    ("CUSTOM", Custom, None),
-    ("WAF", Waf, None),
+    (&["INBOUND_ANOMALY"], Waf, None),
+    (&["POLICY"], Waf, Some(Policy)),
+    (&["WEB_ATTACK", "OWASP_CRS", "ASE"], Waf, None),
+    (&["MALWARE"], Malware, None),
+    (&["USER_RISK", "ACCOUNT_PROTECT", "APRPROTECTION"], Ato, None),
+    (&["API"], Api, None),
+    (&["AIFIREWALL", "AI_FIREWALL", "AIFW"], Ai, None),
+    // BDE is the Behavioral DDoS Engine.
+    (&["RATE", "DDOS", "BEHAVIORAL_DDOS", "BDE", "URLPROTECTION", "URL_PROTECTION"], Rate, None),
+    (&["SLOWPOST", "SLOW_POST"], SlowPost, None),
+    (&["CLIENTREP", "CLIENT_REP"], Reputation, None),
+    (&["IPGEO", "IP_GEO", "GEO", "EDGESCAPE"], IpGeo, None),
+    (&["BOT"], Bot, None),
+    (&["CUSTOM"], Custom, None),
+    (&["WAF"], Waf, None),
 ];
 
 #[cfg(test)]
