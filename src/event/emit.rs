@@ -78,7 +78,8 @@ pub(super) struct Emit<'a> {
 impl<'a> Emit<'a> {
     /// Opens a line's object at the end of `out`.
     pub(super) fn open_line(out: &'a mut Vec<u8>, secrets: Secrets<'a>) -> Self {
-        let (path, open, names, truncated) = Default::default();
+        let (path, open) = (Vec::with_capacity(64), Vec::with_capacity(8));
+        let (names, truncated) = Default::default();
         let mut emit = Self { start: out.len(), out, fields: 0, path, open, names, truncated, secrets };
         emit.enter(b"");
         emit.out.push(b'{');

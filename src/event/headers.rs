@@ -1,9 +1,10 @@
 //! Header text: which bytes of it are secrets, and the user agent. Never changes the text itself; says where to.
 
 use std::borrow::Cow;
+use std::iter;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2_iter};
+use memchr::{memchr, memchr2};
 
 use super::json::{JsonKind, JsonValue};
 use super::percent::{Left, decode_with_places};
@@ -128,8 +129,15 @@ pub(super) fn redacted_encoded(encoded: &[u8], names: &[String]) -> Vec<u8> {
 /// Where the lines of a header text stand, which end with CR LF, LF or CR; without the empty ones.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
-    let ends = memchr2_iter(b'\r', b'\n', text).chain([text.len()]);
-    ends.map(move |end| std::mem::replace(&mut start, end + 1)..end).filter(|line| !line.is_empty())
+    iter::from_fn(move || {
+        while matches!(text.get(start), Some(b'\r' | b'\n')) {
+            start += 1;
+        }
+        let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
+        let line = start..memchr2(b'\r', b'\n', rest).map_or(text.len(), |at| start + at);
+        start = line.end;
+        Some(line)
+    })
 }
 
 fn redaction(name: &[u8], names: &[String]) -> Redaction {

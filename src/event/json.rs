@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::iter;
 use std::ops::Range;
 
-use memchr::memchr2;
+use super::search::first_quote;
 
 /// Members that are remembered of one line, on its first two levels. An event has about 50, and Wazuh takes 256 fields;
 /// members beyond are still checked, and counted in [`Tape::unrecorded`].
@@ -250,7 +250,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"', "no string where one is due")?;
         let start = self.at;
         let mut kind = JsonKind::Text;
-        while let Some(found) = memchr2(b'"', b'\\', &self.line[self.at..]) {
+        while let Some(found) = first_quote(&self.line[self.at..]) {
             self.at += found;
             if self.line[self.at] == b'"' {
                 self.at += 1;

@@ -52,9 +52,11 @@ impl<'a> Members<'a> {
             let object = if let TopLevel::Object(object) = what { Some(object) } else { None };
             // One bit for each field of the table.
             let mut seen = 0_u32;
+            let mut likely = 0;
             for child in &tape.inner[member.children.clone()] {
                 let (known, encoding) =
-                    object.map_or((None, Encoding::Unknown), |object| object.field(&child.key.text()));
+                    object.map_or((None, Encoding::Unknown), |object| object.field(&child.key.text(), likely));
+                likely = known.map_or(likely, |(index, _)| index + 1);
                 let bit = known.map_or(0, |(index, _)| 1 << index);
                 let skipped = child.value.is_null() || seen & bit != 0;
                 seen |= if skipped { 0 } else { bit };

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::search::{WORD_BYTES, before};
 use super::text::{control_length, holds_long_control, percent_encoded};
 
 /// Bytes of `%xx`.
@@ -22,9 +23,10 @@ pub(super) enum Left {
 impl Left {
     fn holds(self, byte: u8) -> bool {
         match byte {
+            0x20..=0x7e | 0x80.. => false,
             b'\r' | b'\n' => self == Self::Controls,
-            0x01..0x20 | 0x7f => self != Self::Nothing,
-            _ => false,
+            0 => false,
+            _ => self != Self::Nothing,
         }
     }
 }
@@ -33,15 +35,26 @@ impl Left {
 /// Akamai's documentation warns against reading it as a blank.
 pub(super) fn decode<'a>(source: impl Into<Cow<'a, [u8]>>, left: Left) -> Cow<'a, [u8]> {
     let source = source.into();
-    let Some(first) = memchr::memchr(b'%', &source) else { return source };
-    let mut text = Vec::with_capacity(source.len());
-    text.extend_from_slice(&source[..first]);
-    let mut rest = &source[first..];
-    while let [byte, behind @ ..] = rest {
-        let escaped = escaped_byte(rest, left);
-        text.push(escaped.unwrap_or(*byte));
-        rest = if escaped.is_some() { &rest[ESCAPE_BYTES..] } else { behind };
+    let Some(mut at) = memchr::memchr(b'%', &source) else { return source };
+    let mut text = vec![0; source.len()];
+    text[..at].copy_from_slice(&source[..at]);
+    let mut length = at;
+    while at < source.len() {
+        // What stands before the next escape; more is overwritten.
+        if let (Some(word), Some(room)) = (source[at..].first_chunk(), text[length..].first_chunk_mut()) {
+            *room = *word;
+            let plain = before(*word, b'%');
+            (at, length) = (at + plain, length + plain);
+            if plain == WORD_BYTES {
+                continue;
+            }
+        }
+        let byte = escaped_byte(&source[at..], left);
+        text[length] = byte.unwrap_or(source[at]);
+        length += 1;
+        at += if byte.is_some() { ESCAPE_BYTES } else { 1 };
     }
+    text.truncate(length);
     if text.len() == source.len() {
         source
     } else if left != Left::Nothing && holds_long_control(&text) {
@@ -52,15 +65,30 @@ pub(super) fn decode<'a>(source: impl Into<Cow<'a, [u8]>>, left: Left) -> Cow<'a
 }
 
 /// What the escape stands for that `text` begins with, unless it is `left`.
+#[inline]
 fn escaped_byte(text: &[u8], left: Left) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
-    Some(hex_digit(*high)? << 4 | hex_digit(*low)?).filter(|&byte| !left.holds(byte))
+    let (high, low) = (HEX_DIGITS[usize::from(*high)], HEX_DIGITS[usize::from(*low)]);
+    let byte = high << 4 | low;
+    ((high | low) < 16 && !left.holds(byte)).then_some(byte)
 }
 
 /// The value of one hexadecimal digit, either case.
 pub(super) fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    Some(HEX_DIGITS[usize::from(byte)]).filter(|digit| *digit < 16)
 }
+
+/// The value of each byte as a hexadecimal digit; 16 and more where it is none.
+static HEX_DIGITS: [u8; 256] = {
+    let mut values = [0xff; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        values[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    values
+};
 
 /// Decodes `source` byte by byte, and says of each byte of the text where its source begins (and, at last, where the source
 /// ends). Here control characters of several bytes are left as they were sent too; what stands for itself of one is encoded.

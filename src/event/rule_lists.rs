@@ -33,8 +33,10 @@ const ITEMS_KEPT: usize = ITEMS_MAX + 1;
 pub(super) struct RuleLists {
     /// All items, one behind the other.
     text: Vec<u8>,
-    /// Where each item of each list stands in `text`.
-    items: [Vec<Range<usize>>; RULE_LISTS],
+    /// Where each item stands in `text`, one list behind the other.
+    items: Vec<Range<usize>>,
+    /// Where each list stands in `items`.
+    lists: [Range<usize>; RULE_LISTS],
     /// Which lists are known to go on behind what was read of them.
     cut: [bool; RULE_LISTS],
 }
@@ -50,18 +52,20 @@ pub(super) struct TriggeredRule<'a> {
 impl RuleLists {
     /// Decodes the rule lists of `attackData`.
     pub(super) fn read(members: &Members<'_>) -> Self {
-        let mut lists = Self::default();
+        let mut lists = Self { text: Vec::with_capacity(1_024), items: Vec::with_capacity(64), ..Self::default() };
         let fields = members.object(Object::AttackData).map_or(&[][..], |attack_data| members.of(attack_data));
         for field in fields.iter().filter(|field| !field.skipped) {
             let Encoding::RuleList(list) = field.encoding else { continue };
+            let first = lists.items.len();
             if field.value.is_text() {
-                lists.read_list(list, field.value.text());
+                lists.read_list(field.value.text());
             } else if field.value.kind == JsonKind::Array {
                 // Not seen so far: a list that comes as one has nothing to decode.
-                field.value.items().take(ITEMS_KEPT).all(|item| lists.push(list, &item.text()));
+                field.value.items().take(ITEMS_KEPT).all(|item| lists.push(&item.text()));
             } else {
-                lists.push(list, &field.value.text());
+                lists.push(&field.value.text());
             }
+            lists.lists[list as usize] = first..lists.items.len();
             lists.cut[list as usize] = field.value.is_cut();
         }
         lists
@@ -69,7 +73,7 @@ impl RuleLists {
 
     /// Reads an encoded list: percent-decoded once as a whole, split at `;`, each item base64-decoded (Akamai's techdocs,
     /// "configuration-rule"). An empty field has no items.
-    fn read_list(&mut self, list: RuleList, encoded: Cow<'_, [u8]>) {
+    fn read_list(&mut self, encoded: Cow<'_, [u8]>) {
         if encoded.is_empty() {
             return;
         }
@@ -78,28 +82,28 @@ impl RuleLists {
         for end in memchr_iter(b';', &decoded).chain([decoded.len()]).take(ITEMS_KEPT) {
             let start = self.text.len();
             decode_item_into(&decoded[at..end], &mut self.text);
-            self.items[list as usize].push(start..self.text.len());
+            self.items.push(start..self.text.len());
             at = end + 1;
         }
     }
 
     /// Appends an item that needs no decoding; returns false once there is no room for more.
-    fn push(&mut self, list: RuleList, item: &[u8]) -> bool {
+    fn push(&mut self, item: &[u8]) -> bool {
         let start = self.text.len();
         self.text.extend_from_slice(item);
-        self.items[list as usize].push(start..self.text.len());
+        self.items.push(start..self.text.len());
         self.text.len() < TEXT_READ_BYTES_MAX * RULE_LISTS
     }
 
     /// Whether the list may have had more than is kept.
     pub(super) fn is_cut(&self, list: RuleList) -> bool {
-        self.cut[list as usize] || self.items[list as usize].len() >= ITEMS_KEPT
+        self.cut[list as usize] || self.raw_items(list).len() >= ITEMS_KEPT
     }
 
     /// How many rules were triggered: the items of `rules`, without one empty item that a final `;` leaves (an id is
     /// never empty).
     fn rules(&self) -> usize {
-        let items = &self.items[RuleList::Rules as usize];
+        let items = self.raw_items(RuleList::Rules);
         items.len() - usize::from(items.last().is_some_and(Range::is_empty))
     }
 
@@ -107,7 +111,7 @@ impl RuleLists {
     /// ones are empty, a surplus follows.
     pub(super) fn items(&self, list: RuleList) -> impl Iterator<Item = &[u8]> {
         let rules = self.rules();
-        let items = &self.items[list as usize];
+        let items = self.raw_items(list);
         let ended_by_semicolon = items.len() == rules + 1 && items.last().is_some_and(Range::is_empty);
         let count = if ended_by_semicolon { rules } else { items.len().max(rules) };
         (0..count).map(move |index| self.item(list, index))
@@ -127,8 +131,12 @@ impl RuleLists {
         })
     }
 
+    fn raw_items(&self, list: RuleList) -> &[Range<usize>] {
+        &self.items[self.lists[list as usize].clone()]
+    }
+
     fn item(&self, list: RuleList, index: usize) -> &[u8] {
-        self.items[list as usize].get(index).map_or(&[], |item| &self.text[item.clone()])
+        self.raw_items(list).get(index).map_or(&[], |item| &self.text[item.clone()])
     }
 }
 
@@ -176,10 +184,13 @@ mod tests {
     use crate::event::json::Tape;
     use proptest::prelude::*;
 
+    fn read(rules: &str, data: &str) -> RuleLists {
+        let line = serde_json::json!({"attackData": {"rules": rules, "ruleData": data}}).to_string();
+        RuleLists::read(&Members::resolve(&Tape::scan(line.as_bytes()).unwrap()))
+    }
+
     fn check(rules: &str, other: &str, expected: &[&str]) {
-        let mut lists = RuleLists::default();
-        lists.read_list(RuleList::Rules, rules.as_bytes().into());
-        lists.read_list(RuleList::Data, other.as_bytes().into());
+        let lists = read(rules, other);
         let items: Vec<_> = lists.items(RuleList::Data).map(String::from_utf8_lossy).collect();
         assert_eq!(items, expected, "{rules} / {other}");
     }
@@ -198,11 +209,8 @@ mod tests {
         check("MQ==", "RXhhbXBsZSBy dWxlIHRleHQ=", &["Example rule text"]);
         check("MQ==", "-_8", &["\u{fffd}\u{fffd}"]);
         for odd in ["YQ%3d", "YQ%3d%3d%3d", "YQ%3dYQ%3d", "%3d%3dYQ", "YWI%3d%3d", "YQ%3d%3dx"] {
-            let lists = |spelled: &str| {
-                let mut lists = RuleLists::default();
-                lists.read_list(RuleList::Rules, spelled.as_bytes().into());
-                lists.items(RuleList::Rules).map(<[u8]>::to_vec).collect::<Vec<_>>()
-            };
+            let lists =
+                |spelled: &str| read(spelled, "").items(RuleList::Rules).map(<[u8]>::to_vec).collect::<Vec<_>>();
             // An encoded `+` makes a list of the same items take the other way.
             for list in [odd.to_owned(), format!("YQ%3d%3d%3b{odd}"), format!("{odd}%3bYQ%3d%3d")] {
                 let other_way = lists(&format!("{list}%3bPj4%2b"));
@@ -228,12 +236,9 @@ mod tests {
         let items = |lists: &RuleLists| (lists.items(RuleList::Rules).count(), lists.is_cut(RuleList::Rules));
         for separator in [";", "%3b", "%3B"] {
             for (count, expected) in [(999, (999, false)), (1_000, (1_000, false)), (9_000, (1_001, true))] {
-                let mut lists = RuleLists::default();
-                lists.read_list(RuleList::Rules, vec!["YQ"; count].join(separator).into_bytes().into());
-                assert_eq!(items(&lists), expected, "{separator}");
-                let mut lists = RuleLists::default();
-                lists.read_list(RuleList::Rules, vec!["YWJj"; count].join(separator).into_bytes().into());
-                assert_eq!(items(&lists), expected, "{separator}");
+                for item in ["YQ", "YWJj"] {
+                    assert_eq!(items(&read(&vec![item; count].join(separator), "")), expected, "{separator}");
+                }
             }
         }
         let line = format!(r#"{{"attackData":{{"rules":["a"{}]}}}}"#, r#","a""#.repeat(8_999));
