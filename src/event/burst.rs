@@ -5,7 +5,7 @@
 //! events that a burst may be made of.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use super::classify::{AttackGroup, Category, Verdict};
@@ -48,7 +48,7 @@ pub(super) enum Burst {
 }
 
 /// What makes a burst.
-struct Rule {
+struct BurstRule {
     burst: Burst,
     /// Its word in `akamai.burst`.
     word: &'static str,
@@ -59,7 +59,7 @@ struct Rule {
     distinct: bool,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [BurstRule; 7] = [
     rule(Burst::SourceBlocked, "source_blocked", 8, 300, false),
     rule(Burst::SourceFlaggedHigh, "source_flagged_high", 8, 300, false),
     rule(Burst::SourceFlaggedLow, "source_flagged_low", 8, 300, false),
@@ -69,8 +69,8 @@ const RULES: [Rule; 7] = [
     rule(Burst::SourceAto, "source_ato", 6, 300, false),
 ];
 
-const fn rule(burst: Burst, word: &'static str, needed: usize, window_s: i64, distinct: bool) -> Rule {
-    Rule { burst, word, needed, window_ms: window_s * 1_000, distinct }
+const fn rule(burst: Burst, word: &'static str, needed: usize, window_s: i64, distinct: bool) -> BurstRule {
+    BurstRule { burst, word, needed, window_ms: window_s * 1_000, distinct }
 }
 
 /// What counts of an event.
@@ -90,7 +90,7 @@ pub(super) struct Counted<'a> {
 /// The counters of one source of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bursts {
-    counters: HashMap<u64, Counter, BuildHasherDefault<AsItIs>>,
+    counters: HashMap<u64, Counter>,
     /// The times of the latest events, at most [`RECENT`].
     recent_ms: Vec<i64>,
     /// The time: the greatest median of the latest events. It steps back only when everything starts anew.
@@ -99,33 +99,15 @@ pub struct Bursts {
     marks_bytes: usize,
 }
 
-/// Keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash(&bytes);
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-}
-
 /// The latest events of one source or on one host, and which bursts they have completed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counter {
     latest_ms: i64,
-    marks: Vec<Mark>,
+    marks: Vec<BurstMark>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct BurstMark {
     time_ms: i64,
     /// What tells two apart where different values count.
     value: u32,
@@ -201,7 +183,7 @@ impl Bursts {
                 let time_ms = i64::from_le_bytes(*take(&mut rest)?);
                 let value = u32::from_le_bytes(*take(&mut rest)?);
                 let [kind] = *take(&mut rest)?;
-                counter.marks.push(Mark { time_ms, value, kind });
+                counter.marks.push(BurstMark { time_ms, value, kind });
                 counter.latest_ms = counter.latest_ms.max(time_ms);
             }
             bursts.marks_bytes += counter.bytes();
@@ -239,7 +221,7 @@ impl Bursts {
     }
 
     /// Whether this completes the burst, for the first time within its window.
-    fn add(&mut self, rule: &Rule, key: u64, value: u32, time_ms: i64) -> bool {
+    fn add(&mut self, rule: &BurstRule, key: u64, value: u32, time_ms: i64) -> bool {
         let expired_ms = self.expired_ms();
         let counter = self.counters.entry(key).or_insert_with(|| Counter { latest_ms: i64::MIN, marks: Vec::new() });
         let before = counter.bytes();
@@ -278,31 +260,31 @@ impl Bursts {
 impl Counter {
     /// Memory of the marks.
     fn bytes(&self) -> usize {
-        self.marks.capacity() * size_of::<Mark>()
+        self.marks.capacity() * size_of::<BurstMark>()
     }
 
-    fn add(&mut self, rule: &Rule, value: u32, time_ms: i64, far_ms: i64) -> bool {
+    fn add(&mut self, rule: &BurstRule, value: u32, time_ms: i64, far_ms: i64) -> bool {
         let kind = rule.burst as u8;
-        let near = |mark: &Mark| mark.time_ms.abs_diff(time_ms) < rule.window_ms.unsigned_abs();
-        let known = |mark: &&mut Mark| mark.kind == kind && rule.distinct && mark.value == value && near(mark);
+        let near = |mark: &BurstMark| mark.time_ms.abs_diff(time_ms) < rule.window_ms.unsigned_abs();
+        let known = |mark: &&mut BurstMark| mark.kind == kind && rule.distinct && mark.value == value && near(mark);
         match self.marks.iter_mut().find(known) {
             Some(known) => known.time_ms = known.time_ms.max(time_ms),
-            None => self.push(Mark { time_ms, value, kind }, rule.needed + SPARE_MARKS, far_ms),
+            None => self.push(BurstMark { time_ms, value, kind }, rule.needed + SPARE_MARKS, far_ms),
         }
         let completed = kind | COMPLETED;
         if self.marks.iter().any(|mark| mark.kind == completed && near(mark)) || !self.is_complete(rule, time_ms) {
             return false;
         }
-        self.push(Mark { time_ms, value: 0, kind: completed }, SPARE_MARKS, far_ms);
+        self.push(BurstMark { time_ms, value: 0, kind: completed }, SPARE_MARKS, far_ms);
         true
     }
 
     /// Adds a mark; of its kind the latest `marks_max` up to `far_ms` are kept, and as many beyond: what is far ahead of the
     /// time takes no room from the others.
-    fn push(&mut self, mark: Mark, marks_max: usize, far_ms: i64) {
+    fn push(&mut self, mark: BurstMark, marks_max: usize, far_ms: i64) {
         self.marks.push(mark);
         for is_far in [false, true] {
-            let like = |other: &Mark| other.kind == mark.kind && (other.time_ms > far_ms) == is_far;
+            let like = |other: &BurstMark| other.kind == mark.kind && (other.time_ms > far_ms) == is_far;
             let alike = || self.marks.iter().enumerate().filter(|(_, other)| like(other));
             if alike().count() > marks_max
                 && let Some((oldest, _)) = alike().min_by_key(|(_, other)| other.time_ms)
@@ -313,7 +295,7 @@ impl Counter {
     }
 
     /// Whether enough marks lie within one window with that of `time_ms`.
-    fn is_complete(&self, rule: &Rule, time_ms: i64) -> bool {
+    fn is_complete(&self, rule: &BurstRule, time_ms: i64) -> bool {
         let times = || self.marks.iter().filter(|mark| mark.kind == rule.burst as u8).map(|mark| mark.time_ms);
         let within = |begin: i64| move |time: &i64| (begin..begin + rule.window_ms).contains(time);
         times().count() >= rule.needed

@@ -2,11 +2,14 @@
 //! that fits; never makes one that is not JSON.
 
 use std::cmp::Reverse;
+use std::io::{self, Write};
 
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value};
 
 use super::emit::{NAME_NOTED_CHARS_MAX, NAMES_NOTED_MAX};
-use super::text::{Place, write_text};
+use super::text::is_taken_by_stock_decoder;
 
 /// Bytes that every text keeps while there are others to cut.
 const TEXT_BYTES_KEPT: usize = 48;
@@ -74,16 +77,12 @@ fn keep_the_least(event: &mut Map<String, Value>) {
 fn take_names(event: &mut Map<String, Value>) -> Vec<String> {
     let akamai = event.get_mut("akamai").and_then(Value::as_object_mut);
     let names = akamai.and_then(|akamai| akamai.shift_remove("truncated"));
-    names
-        .as_ref()
-        .and_then(Value::as_array)
-        .map_or_else(Vec::new, |names| names.iter().filter_map(Value::as_str).map(String::from).collect())
+    names.and_then(|names| serde_json::from_value(names).ok()).unwrap_or_default()
 }
 
 /// The line, with the first of the `names` as `akamai.truncated`, at its end.
 fn render(event: &Map<String, Value>, names: &[String], names_bytes_max: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_object(event, &mut out);
+    let mut out = written(event);
     let mut bytes = 0;
     let shown = names.iter().take_while(|name| {
         bytes += escaped_length(name) + 3;
@@ -92,50 +91,31 @@ fn render(event: &Map<String, Value>, names: &[String], names_bytes_max: usize) 
     // Every line of ours ends with the `akamai` object, and that is never empty.
     if out.ends_with(b"}}") && !names.is_empty() {
         out.truncate(out.len() - 2);
-        out.extend_from_slice(b",\"truncated\":[");
-        for (index, name) in shown.enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            write_text(&mut out, name.as_bytes(), Place::Item);
-        }
-        out.extend_from_slice(b"]}}");
+        out.extend_from_slice(b",\"truncated\":");
+        out.extend_from_slice(&written(&shown.collect::<Vec<_>>()));
+        out.extend_from_slice(b"}}");
     }
     out
 }
 
-/// Written with our own escapes, so that what is safe for Wazuh stays so.
-fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) {
-    match value {
-        Value::String(text) => {
-            write_text(out, text.as_bytes(), place);
-        }
-        Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_value(item, Place::Item, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(members) => write_object(members, out),
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.extend_from_slice(value.to_string().as_bytes()),
-    }
+fn written(value: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Texts, lists and objects in memory can be written.
+    let _ = value.serialize(&mut Serializer::with_formatter(&mut out, SafeForWazuh));
+    out
 }
 
-fn write_object(members: &Map<String, Value>, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (index, (key, value)) in members.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+/// Texts come from a line of ours and need nothing but JSON's escapes, but for what a stock decoder would search for.
+struct SafeForWazuh;
+
+impl Formatter for SafeForWazuh {
+    fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        if is_taken_by_stock_decoder(text.as_bytes()) {
+            write!(out, "\\u{:04x}{}", text.as_bytes()[0], &text[1..])
+        } else {
+            out.write_all(text.as_bytes())
         }
-        write_text(out, key.as_bytes(), Place::Item);
-        out.push(b':');
-        write_value(value, Place::Member, out);
     }
-    out.push(b'}');
 }
 
 /// Cuts the longest texts to one common length so that `excess` bytes go; false if that is not to be had from texts.
@@ -217,20 +197,14 @@ fn cut_members(event: &mut Map<String, Value>, mut excess: usize, names: &mut Ve
 fn drop_last_items(items: &mut Vec<Value>, excess: usize) -> usize {
     let mut gone = 0;
     while gone < excess && items.len() > 1 {
-        gone += items.pop().map_or(0, |item| written_length(&item) + 1);
+        gone += items.pop().map_or(0, |item| written(&item).len() + 1);
     }
     gone
 }
 
 /// With the quotes of its name, its colon and its comma.
 fn member_length(name: &str, value: &Value) -> usize {
-    escaped_length(name) + 4 + written_length(value)
-}
-
-fn written_length(value: &Value) -> usize {
-    let mut out = Vec::new();
-    write_value(value, Place::Member, &mut out);
-    out.len()
+    escaped_length(name) + 4 + written(value).len()
 }
 
 /// As many and as long as those that [`super::emit`] notes.
@@ -261,20 +235,13 @@ fn each_text(value: &mut Value, path: &mut String, visit: &mut impl FnMut(&str, 
 
 /// Bytes of `text`, which is one of ours, between the quotes of its JSON form.
 fn escaped_length(text: &str) -> usize {
-    text.chars().map(escaped_char_length).sum()
-}
-
-fn escaped_char_length(character: char) -> usize {
-    match character {
-        '"' | '\\' => 2,
-        other => other.len_utf8(),
-    }
+    text.len() + text.bytes().filter(|byte| b"\"\\".contains(byte)).count()
 }
 
 fn cut_text(text: &mut String, length_max: usize) {
     let mut length = 0;
     let end = text.char_indices().find_map(|(at, character)| {
-        length += escaped_char_length(character);
+        length += escaped_length(character.encode_utf8(&mut [0; 4]));
         (length > length_max).then_some(at)
     });
     if let Some(end) = end {

@@ -53,7 +53,7 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8], place: Place) -> Writte
 
 /// Whether a stock decoder of Wazuh's takes every line away in which this text is the value of `integration`: the one of
 /// Microsoft Graph searches the raw line, in any case (4.14.9; the only one that stands before ours and is not anchored).
-fn is_taken_by_stock_decoder(text: &[u8]) -> bool {
+pub(super) fn is_taken_by_stock_decoder(text: &[u8]) -> bool {
     text.eq_ignore_ascii_case(b"ms-graph")
 }
 
