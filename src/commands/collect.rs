@@ -45,18 +45,20 @@ pub fn run(cli: &Cli) -> Result<Exit, Exit> {
         return Err(Exit::Usage);
     }
     let file = cli.config_file();
-    let (config, unusable) = match config::load(&file) {
-        Ok(config) => (config, None),
-        Err(error) => (Config::default(), Some(error)),
+    let (config, unusable, is_missing) = match config::load(&file) {
+        Ok(config) => (config, None, false),
+        Err(error @ LoadError::Missing { .. }) => (Config::default(), Some(error), true),
+        Err(error) => (Config::default(), Some(error), false),
     };
     start_log(cli, &config.global);
     let parent = Parent::of_this_process();
     let home = Home::find(Path::new("/"), config.global.wazuh_home.as_deref());
     let socket = SocketId::at(&home.queue_socket());
     let has_worked = StateFolder::at(&config.global.state_dir).has_cursor();
-    if matches!(unusable, Some(LoadError::Missing { .. })) && !has_worked {
+    // One that is gone is missed only where there was one.
+    let unusable = unusable.filter(|_| !is_missing || has_worked);
+    if is_missing && !has_worked {
         log::info!("not configured yet: there is no {}", file.display());
-        return Ok(Exit::Done);
     }
     log_errors(&config.global_errors);
     let global_error = unusable.map(|error| error.to_string()).or_else(|| joined(&config.global_errors));

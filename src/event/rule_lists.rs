@@ -119,7 +119,7 @@ impl RuleLists {
 
     /// The selectors, without those that are missing.
     pub(super) fn selectors(&self) -> impl Iterator<Item = &[u8]> {
-        self.items(RuleList::Selectors).take(self.items[RuleList::Selectors as usize].len())
+        self.items(RuleList::Selectors).take(self.raw_items(RuleList::Selectors).len())
     }
 
     /// The rules in the order of the event.
