@@ -36,7 +36,9 @@ impl<'a> Secrets<'a> {
     /// rule has found is a secret. One that names all headers, or some by a pattern, may mean any of them.
     pub(super) fn selected_by(self, selector: &[u8]) -> bool {
         let selector = decode(selector, Left::Nothing);
-        !self.is_empty() && (self.mentioned_in(&selector) || self.mentioned_in(&unwrapped(&selector)))
+        !self.is_empty()
+            && (self.mentioned_in(&selector)
+                || unwrapped(&selector).is_some_and(|selector| self.mentioned_in(&selector)))
     }
 
     fn mentioned_in(self, selector: &[u8]) -> bool {
@@ -52,10 +54,11 @@ impl<'a> Secrets<'a> {
     /// The text without the values of such headers; none where that cannot be had with certainty.
     pub(super) fn redacted(self, text: &[u8]) -> Option<Cow<'_, [u8]>> {
         let decoded = decode(text, Left::Nothing);
-        let unwrapped = unwrapped(&decoded);
-        let start = &unwrapped[..unwrapped.len().min(TEXT_BYTES_MAX)];
-        if unwrapped != *decoded && redacted_line(start, self).as_deref() != Some(start) {
-            return Some(REDACTED.into());
+        if let Some(unwrapped) = unwrapped(&decoded) {
+            let start = &unwrapped[..unwrapped.len().min(TEXT_BYTES_MAX)];
+            if redacted_line(start, self).as_deref() != Some(start) {
+                return Some(REDACTED.into());
+            }
         }
         redacted_line(text, self).map(|shown| shown.into_owned().into())
     }
@@ -81,16 +84,24 @@ fn is_same(name: &[u8], header: &[u8]) -> bool {
 /// Whether the name stands in `text`, not as a part of a longer word.
 fn holds_name(text: &[u8], name: &[u8]) -> bool {
     let is_end = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
-    text.windows(name.len().max(1))
-        .enumerate()
-        .any(|(at, window)| is_same(window, name) && is_end(text[..at].last()) && is_end(text.get(at + name.len())))
+    let first = name.first().map_or(0, u8::to_ascii_lowercase);
+    text.windows(name.len().max(1)).enumerate().any(|(at, window)| {
+        window[0].to_ascii_lowercase() == first
+            && is_same(window, name)
+            && is_end(text[..at].last())
+            && is_end(text.get(at + name.len()))
+    })
 }
 
-/// What `text` is in base64, of whichever alphabet; itself if it is none.
-fn unwrapped(text: &[u8]) -> Vec<u8> {
+/// What `text` is in base64, of whichever alphabet, if it can be some.
+fn unwrapped(text: &[u8]) -> Option<Vec<u8>> {
+    let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_= \t\r\n\x0c".contains(byte);
+    if text.is_empty() || !text.iter().all(is_of_it) {
+        return None;
+    }
     let mut decoded = Vec::new();
     decode_item_into(text, &mut decoded);
-    decoded
+    (decoded != text).then_some(decoded)
 }
 
 /// Whether `word`, which is in lower case, stands in `text` in any case.
