@@ -175,16 +175,16 @@ fn akamais(mut answer: Answer) -> Result<Answer, AskError> {
     }
     let start = io::Cursor::new(start);
     answer.body = match failed {
-        Some(error) => Box::new(start.chain(Failing(Some(error)))),
+        Some(error) => Box::new(start.chain(Fails(Some(error)))),
         None => Box::new(start.chain(answer.body)),
     };
     Ok(answer)
 }
 
 /// A body that broke off while its beginning was looked at.
-struct Failing(Option<io::Error>);
+struct Fails(Option<io::Error>);
 
-impl Read for Failing {
+impl Read for Fails {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         self.0.take().map_or(Ok(0), Err)
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::output::{Output, OutputError};
+use super::output::{LineOutput, OutputError};
 use super::{failed, load_config, ready, select};
 use crate::akamai::page::{PageLine, PageReader};
 use crate::cli::{Cli, DecodeArgs};
@@ -12,7 +12,7 @@ use crate::config::Source;
 use crate::event::{Bursts, EventDecoder, EventSettings};
 use crate::exit::Exit;
 
-enum Failure {
+enum DecodeError {
     Input(io::Error),
     Output(OutputError),
 }
@@ -20,7 +20,7 @@ enum Failure {
 pub fn run(cli: &Cli, args: &DecodeArgs) -> Result<Exit, Exit> {
     let mut decoder = EventDecoder::new(settings(cli, args)?);
     decoder.bursts = Some(Bursts::default());
-    let mut output = Output::new();
+    let mut output = LineOutput::new();
     let stdin = [Path::new("-").to_owned()];
     let files = if args.files.is_empty() { &stdin[..] } else { &args.files };
     let mut exit = Exit::Done;
@@ -28,15 +28,15 @@ pub fn run(cli: &Cli, args: &DecodeArgs) -> Result<Exit, Exit> {
         let decoded = if path == Path::new("-") {
             decode(io::stdin().lock(), &mut decoder, &mut output)
         } else {
-            File::open(path).map_err(Failure::Input).and_then(|file| decode(file, &mut decoder, &mut output))
+            File::open(path).map_err(DecodeError::Input).and_then(|file| decode(file, &mut decoder, &mut output))
         };
         match decoded {
             Ok(()) => {}
-            Err(Failure::Input(error)) => {
+            Err(DecodeError::Input(error)) => {
                 exit = exit.and(failed(format!("cannot read {}: {error}", path.display())));
             }
-            Err(Failure::Output(OutputError::Closed)) => break,
-            Err(Failure::Output(OutputError::Failed(error))) => {
+            Err(DecodeError::Output(OutputError::Closed)) => break,
+            Err(DecodeError::Output(OutputError::Failed(error))) => {
                 return Err(failed(format!("cannot write to stdout: {error}")));
             }
         }
@@ -55,7 +55,7 @@ fn settings(cli: &Cli, args: &DecodeArgs) -> Result<EventSettings, Exit> {
     Ok(source.events.clone())
 }
 
-fn decode(input: impl Read, decoder: &mut EventDecoder, output: &mut Output) -> Result<(), Failure> {
+fn decode(input: impl Read, decoder: &mut EventDecoder, output: &mut LineOutput) -> Result<(), DecodeError> {
     let mut page = PageReader::new(input);
     let read = loop {
         match page.next_line() {
@@ -65,10 +65,10 @@ fn decode(input: impl Read, decoder: &mut EventDecoder, output: &mut Output) -> 
             Ok(Some(PageLine::Context(_))) => {}
             Ok(Some(PageLine::Expired)) => log::warn!("the answer ends with \"Bad offset, expired data requested\""),
             Ok(None) => break Ok(()),
-            Err(error) => break Err(Failure::Input(error)),
+            Err(error) => break Err(DecodeError::Input(error)),
         }
-        output.flush_if_large().map_err(Failure::Output)?;
+        output.flush_if_large().map_err(DecodeError::Output)?;
     };
-    output.flush().map_err(Failure::Output)?;
+    output.flush().map_err(DecodeError::Output)?;
     read
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::output::{Output, OutputError};
+use super::output::{LineOutput, OutputError};
 use super::{load_config, ready, select};
 use crate::akamai::client::{AskError, Client, Pace};
 use crate::akamai::page::{Context, PageLine, PageReader};
@@ -72,7 +72,7 @@ pub fn run(cli: &Cli, args: &FetchArgs) -> Exit {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
-    let (mut output, mut pace) = (Output::new(), Pace::default());
+    let (mut output, mut pace) = (LineOutput::new(), Pace::default());
     let mut exit = Exit::Done;
     for entry in selected {
         let Some(source) = ready(entry, &file) else {
@@ -103,7 +103,13 @@ fn window(args: &FetchArgs, now: i64) -> Result<Window, String> {
 }
 
 /// Prints the events of one source, those of a full window in slices.
-fn fetch(source: &Source, window: Window, raw: bool, output: &mut Output, pace: &mut Pace) -> Result<(), FetchError> {
+fn fetch(
+    source: &Source,
+    window: Window,
+    raw: bool,
+    output: &mut LineOutput,
+    pace: &mut Pace,
+) -> Result<(), FetchError> {
     let started = Instant::now();
     let mut decoder = EventDecoder::new(source.events.clone());
     decoder.bursts = Some(Bursts::default());
@@ -161,7 +167,7 @@ struct Fetching<'a> {
     client: Client,
     decoder: EventDecoder,
     raw: bool,
-    output: &'a mut Output,
+    output: &'a mut LineOutput,
     /// What has been printed and may come again, by the last second in which it can.
     printed: Vec<(i64, SeenIds)>,
     events: u64,
@@ -230,12 +236,12 @@ impl Fetching<'_> {
     }
 }
 
-fn write_raw(line: &[u8], output: &mut Output) {
+fn write_raw(line: &[u8], output: &mut LineOutput) {
     output.lines.extend_from_slice(line);
     output.lines.push(b'\n');
 }
 
-fn flush(output: &mut Output) -> Result<(), FetchError> {
+fn flush(output: &mut LineOutput) -> Result<(), FetchError> {
     output.flush().map_err(output_error)
 }
 

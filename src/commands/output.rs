@@ -6,7 +6,7 @@ use std::io::{self, StdoutLock, Write};
 const WRITE_BYTES: usize = 64 << 10;
 
 /// Where lines go.
-pub(super) struct Output {
+pub(super) struct LineOutput {
     stdout: StdoutLock<'static>,
     /// Lines not yet written; whole lines only.
     pub(super) lines: Vec<u8>,
@@ -20,7 +20,7 @@ pub(super) enum OutputError {
     Failed(io::Error),
 }
 
-impl Output {
+impl LineOutput {
     pub(super) fn new() -> Self {
         Self { stdout: io::stdout().lock(), lines: Vec::with_capacity(2 * WRITE_BYTES) }
     }

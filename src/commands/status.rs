@@ -28,7 +28,7 @@ const COUNTED_BYTES_MAX: u64 = 64 << 20;
 
 /// The whole report, as `--json` writes it.
 #[derive(Serialize)]
-struct Report {
+struct StatusReport {
     healthy: bool,
     problems: Vec<String>,
     spool_bytes: u64,
@@ -82,7 +82,7 @@ pub fn run(cli: &Cli, args: &StatusArgs) -> Result<Exit, Exit> {
     Ok(if report.healthy { Exit::Done } else { Exit::Local })
 }
 
-fn report(config: &Config, home: &Home, overview: Overview<'_>, now: i64) -> Result<Report, FileError> {
+fn report(config: &Config, home: &Home, overview: Overview<'_>, now: i64) -> Result<StatusReport, FileError> {
     let mut problems = Vec::new();
     if let Some(health) = intact(&overview.health) {
         problems.extend(health.conditions.keys().map(|condition| format!("{} is active", condition.word())));
@@ -123,7 +123,7 @@ fn report(config: &Config, home: &Home, overview: Overview<'_>, now: i64) -> Res
         dropped_by_analysisd: rate.dropped,
     });
     let healthy = problems.is_empty() && sources.iter().all(|source| source.healthy);
-    Ok(Report { healthy, problems, spool_bytes, spool_max_bytes, queue, sources })
+    Ok(StatusReport { healthy, problems, spool_bytes, spool_max_bytes, queue, sources })
 }
 
 /// What waits in the spool, by source.
@@ -209,7 +209,7 @@ fn lost(health: &Health, now: i64) -> Option<String> {
     health.recent_gap(now).map(|(from, to)| format!("events {} were lost", span(from, to)))
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &StatusReport) -> String {
     let mut lines = vec![if report.healthy { "healthy" } else { "NOT HEALTHY" }.to_owned()];
     lines.extend(report.problems.iter().map(|problem| format!("  {problem}")));
     lines.push(format!("spool         {} of {} bytes", report.spool_bytes, report.spool_max_bytes));

@@ -34,14 +34,14 @@ pub(super) const NAME_NOTED_CHARS_MAX: usize = 64;
 
 /// The name of a member.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Key<'a> {
+pub(super) enum MemberKey<'a> {
     /// A name of ours or of the table: it comes once and needs no escape.
     Known(&'static str),
     /// A name from the line.
     Found(&'a [u8]),
 }
 
-impl Key<'_> {
+impl MemberKey<'_> {
     /// Its bytes, not escaped.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
@@ -103,7 +103,7 @@ impl<'a> Emit<'a> {
     pub(super) fn close_line(mut self) {
         if !self.truncated.is_empty() {
             let names = std::mem::take(&mut self.truncated);
-            self.list(Key::Known("truncated"), names.iter().map(String::as_bytes));
+            self.list(MemberKey::Known("truncated"), names.iter().map(String::as_bytes));
         }
         self.close();
         self.close();
@@ -117,7 +117,7 @@ impl<'a> Emit<'a> {
 
     /// Writes a member whose value is text. Where something of it is lost, `original` (or else the text itself) follows as
     /// `<key>Raw`.
-    pub(super) fn text(&mut self, key: Key<'_>, text: &[u8], original: Option<&[u8]>) {
+    pub(super) fn text(&mut self, key: MemberKey<'_>, text: &[u8], original: Option<&[u8]>) {
         if self.key(key) && self.value_text(key.bytes(), text).lossy {
             self.raw(key.bytes(), original.unwrap_or(text));
         }
@@ -126,13 +126,13 @@ impl<'a> Emit<'a> {
     /// Writes `<key>Raw`, spelled so that nothing is lost.
     pub(super) fn raw(&mut self, key: &[u8], original: &[u8]) {
         let key = [key, b"Raw"].concat();
-        if self.key(Key::Found(&key)) {
+        if self.key(MemberKey::Found(&key)) {
             self.value_text(&key, &spelled(&original[..original.len().min(TEXT_BYTES_MAX + 1)]));
         }
     }
 
     /// Writes a list of texts as a member.
-    pub(super) fn list<'t>(&mut self, key: Key<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
+    pub(super) fn list<'t>(&mut self, key: MemberKey<'_>, items: impl Iterator<Item = &'t [u8]>) -> Written {
         let mut all = Written::default();
         if !self.key(key) {
             return all;
@@ -187,17 +187,17 @@ impl<'a> Emit<'a> {
     }
 
     /// Writes a name with its comma and colon, unless the object has it already (in any case).
-    pub(super) fn key(&mut self, key: Key<'_>) -> bool {
+    pub(super) fn key(&mut self, key: MemberKey<'_>) -> bool {
         let key = match key {
-            Key::Known(name) => {
+            MemberKey::Known(name) => {
                 self.own_key(name);
                 return true;
             }
-            Key::Found(key) if key.len() > KEY_BYTES_MAX => {
+            MemberKey::Found(key) if key.len() > KEY_BYTES_MAX => {
                 self.note_cut(key);
                 &key[..KEY_BYTES_MAX]
             }
-            Key::Found(key) => key,
+            MemberKey::Found(key) => key,
         };
         let before = self.out.len();
         self.comma();

@@ -2,7 +2,7 @@
 //! chooses.
 
 use super::classify::{AttackGroup, Category, Verdict, classify_rule};
-use super::emit::{Emit, Key};
+use super::emit::{Emit, MemberKey};
 use super::fields::{KnownField, Object, RuleList};
 use super::members::Members;
 use super::rule_lists::RuleLists;
@@ -54,7 +54,7 @@ impl Meaning {
         emit.own("category", self.category.word());
         if let Some(group) = self.group {
             emit.own("attack_group", group.word());
-            emit.list(Key::Known("attack_groups"), self.groups.iter().map(|group| group.word().as_bytes()));
+            emit.list(MemberKey::Known("attack_groups"), self.groups.iter().map(|group| group.word().as_bytes()));
         }
     }
 }

@@ -42,7 +42,7 @@ use sha2::{Digest, Sha256};
 
 use self::burst::Counted;
 use self::classify::Category;
-use self::emit::{Emit, Key};
+use self::emit::{Emit, MemberKey};
 use self::fields::{Encoding, KnownField};
 use self::json::{JsonError, Member, Tape};
 use self::meaning::Meaning;
@@ -157,7 +157,7 @@ impl EventDecoder {
                 }
                 TopLevel::Format(name) if stands_at_the_top(name, member) => {}
                 TopLevel::Format(_) | TopLevel::Reserved => extra.push(member),
-                TopLevel::Unknown => emit.pass(Key::Found(&member.key.text()), member.value, Encoding::Unknown),
+                TopLevel::Unknown => emit.pass(MemberKey::Found(&member.key.text()), member.value, Encoding::Unknown),
             }
         }
 
@@ -177,7 +177,7 @@ impl EventDecoder {
         if !extra.is_empty() {
             emit.open("extra");
             for member in extra {
-                emit.pass(Key::Found(&member.key.text()), member.value, Encoding::Unknown);
+                emit.pass(MemberKey::Found(&member.key.text()), member.value, Encoding::Unknown);
             }
             emit.close();
         }
@@ -201,7 +201,7 @@ impl EventDecoder {
     fn write_unparsed(&self, line: &[u8], id: &EventId, error: &JsonError, out: &mut Vec<u8>) {
         let mut emit = self.open_unknown(id, &error.to_string(), out);
         match unparsed::redacted_line(line, emit.secrets) {
-            Some(raw) => emit.text(Key::Known("raw"), &raw, None),
+            Some(raw) => emit.text(MemberKey::Known("raw"), &raw, None),
             None => emit.note_cut(b"raw"),
         }
         emit.close_line();

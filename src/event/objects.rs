@@ -1,7 +1,7 @@
 //! Writes Akamai's own objects, each member decoded as the table in `fields` says. Never adds a member but `<key>Raw`.
 
 use super::EventSettings;
-use super::emit::{Emit, Key};
+use super::emit::{Emit, MemberKey};
 use super::fields::{Encoding, Object, RuleList};
 use super::headers::{Headers, REDACTED, header_lines, lines, redacted_encoded};
 use super::json::{JsonKind, JsonValue, Member};
@@ -24,7 +24,7 @@ impl ObjectWriter<'_> {
         emit.open(object.name());
         if member.value.kind != JsonKind::Object {
             // It stays an object: a text here and an object there would lose alerts in the index.
-            let key = Key::Known("value");
+            let key = MemberKey::Known("value");
             match object {
                 Object::Custom => write_custom(emit, key, member.value),
                 _ => emit.pass(key, member.value, Encoding::Unknown),
@@ -33,10 +33,10 @@ impl ObjectWriter<'_> {
         for field in self.members.of(member).iter().filter(|field| !field.skipped) {
             let found;
             let key = if let Some((_, name)) = field.known {
-                Key::Known(name)
+                MemberKey::Known(name)
             } else {
                 found = field.key.text();
-                Key::Found(&found)
+                MemberKey::Found(&found)
             };
             if emit.has_room(key.bytes()) {
                 self.write_field(emit, key, field.value, field.encoding);
@@ -46,7 +46,7 @@ impl ObjectWriter<'_> {
     }
 
     /// Decodes a value as the table says.
-    fn write_field(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: JsonValue<'_>, encoding: Encoding) {
+    fn write_field(&mut self, emit: &mut Emit<'_>, key: MemberKey<'_>, value: JsonValue<'_>, encoding: Encoding) {
         match encoding {
             Encoding::Plain => emit.text(key, &value.text(), None),
             Encoding::Percent | Encoding::PercentAsSent => {
@@ -64,7 +64,7 @@ impl ObjectWriter<'_> {
         }
     }
 
-    fn write_rule_list(&self, emit: &mut Emit<'_>, key: Key<'_>, value: JsonValue<'_>, list: RuleList) {
+    fn write_rule_list(&self, emit: &mut Emit<'_>, key: MemberKey<'_>, value: JsonValue<'_>, list: RuleList) {
         let secrets = emit.secrets;
         let mut selectors = self.lists.selectors();
         let is_secret = |selector: &[u8]| secrets.selected_by(selector);
@@ -88,7 +88,7 @@ impl ObjectWriter<'_> {
         }
     }
 
-    fn write_headers(&mut self, emit: &mut Emit<'_>, key: Key<'_>, value: JsonValue<'_>) {
+    fn write_headers(&mut self, emit: &mut Emit<'_>, key: MemberKey<'_>, value: JsonValue<'_>) {
         let original = if value.is_plain() { value.text() } else { header_lines(value, emit.secrets).into() };
         let decoded = decode(&*original, Left::ControlsButLineEnds);
         let headers = Headers::read(&decoded, &self.settings.redact_headers);
@@ -105,7 +105,7 @@ impl ObjectWriter<'_> {
     }
 }
 
-fn write_custom(emit: &mut Emit<'_>, key: Key<'_>, value: JsonValue<'_>) {
+fn write_custom(emit: &mut Emit<'_>, key: MemberKey<'_>, value: JsonValue<'_>) {
     let text = value.text();
     let is_candidate = value.is_text() && !emit.secrets.named(key.bytes());
     let Some(decoded) = is_candidate.then(|| custom_text(&text)).flatten() else {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::emit::{DEPTH_MAX, Emit, ITEMS_MAX, Key};
+use super::emit::{DEPTH_MAX, Emit, ITEMS_MAX, MemberKey};
 use super::fields::Encoding;
 use super::headers::REDACTED;
 use super::json::{JsonKind, JsonValue};
@@ -12,7 +12,7 @@ use super::text::{Place, write_text};
 
 impl Emit<'_> {
     /// Passes a value of the line through as a member, its strings decoded as `encoding` says.
-    pub(super) fn pass(&mut self, key: Key<'_>, value: JsonValue<'_>, encoding: Encoding) {
+    pub(super) fn pass(&mut self, key: MemberKey<'_>, value: JsonValue<'_>, encoding: Encoding) {
         if value.is_null() || !self.has_room(key.bytes()) {
             return;
         }
@@ -48,7 +48,7 @@ impl Emit<'_> {
         let names_a_secret = object.members().any(|(_, value)| self.names_a_secret(value));
         for (key, value) in object.members() {
             let name = key.text();
-            let key = Key::Found(&name);
+            let key = MemberKey::Found(&name);
             if !names_a_secret || value.is_null() || self.names_a_secret(value) {
                 self.pass(key, value, encoding);
             } else if self.has_room(key.bytes()) {

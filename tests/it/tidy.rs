@@ -95,3 +95,28 @@ fn the_changelog_begins_with_what_is_new_and_this_version() {
     let first = sections.next().unwrap();
     assert!(first.starts_with(concat!("## ", env!("CARGO_PKG_VERSION"))), "{first}");
 }
+
+#[test]
+fn no_type_name_stands_twice() {
+    let mut names = Vec::new();
+    for path in rust_files(&root().join("src")) {
+        for line in code(&path).lines() {
+            let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).skip_while(|word| {
+                word.is_empty() || word.starts_with("pub") || ["super", "crate", "in"].contains(word)
+            });
+            if ["struct", "enum", "type", "trait"].contains(&words.next().unwrap_or_default()) {
+                let name = words.next().unwrap_or_default();
+                // Types that a trait asks for.
+                let is_asked_for =
+                    line.starts_with(' ') && ["Err", "Error", "Item", "Output", "Target"].contains(&name);
+                if name.starts_with(char::is_uppercase) && !is_asked_for {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+    }
+    names.sort_unstable();
+    assert!(names.len() > 100, "{}", names.len());
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].as_str()).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
