@@ -9,9 +9,6 @@ const INTERVAL_S: f64 = 300.0;
 /// No new request after so many seconds of a run.
 const LAST_REQUEST_S: f64 = 60.0;
 
-/// It is at least so many, or half of a very short interval: what the run before handed over takes three to be confirmed.
-const REQUESTS_S_MIN: f64 = 6.0;
-
 /// An open page is given up after so many seconds of a run.
 const LAST_PAGE_S: f64 = 150.0;
 
@@ -64,12 +61,12 @@ impl Budget {
 
     /// No new request after this time of the run.
     pub fn last_request(&self) -> Duration {
-        self.scaled(self.last_request_s).max(Duration::from_secs_f64(REQUESTS_S_MIN.min(self.interval_s / 2.0)))
+        self.scaled(self.last_request_s)
     }
 
     /// No page is read after this time of the run.
     pub fn last_page(&self) -> Duration {
-        self.scaled(self.last_page_s).max(self.last_request() + Duration::from_secs(1))
+        self.scaled(self.last_page_s)
     }
 
     /// Until then what was pending before is sent to the queue.
@@ -121,9 +118,6 @@ mod tests {
         let short = Budget::new(60, 1_000);
         assert_eq!((short.last_request().as_secs(), short.watchdog().as_secs()), (12, 54));
         assert_eq!(short.lines(Duration::ZERO), 47_500);
-        let shortest = Budget::new(10, 100);
-        let times = [shortest.last_request(), shortest.last_page(), shortest.watchdog()];
-        assert_eq!(times.map(|time| time.as_secs()), [5, 6, 9]);
         assert_eq!(Budget::new(3_600, 100).last_page().as_secs(), 150);
     }
 }

@@ -206,7 +206,7 @@ pub(super) fn counted(batch: &Batch, analysisd: &Analysisd, budget: &Budget) -> 
     let in_hand = cores() + kernel_queue_lines_max();
     let mut barriers = Barriers::new(from, from, Some(life), in_hand);
     let started = Instant::now();
-    let until = started + COUNTED_MAX.min(budget.last_request() * 3 / 4);
+    let until = started + COUNTED_MAX.min(budget.last_page() * 3 / 4);
     loop {
         let fate = match analysisd.stats() {
             Ok(_) if !analysisd.has_room() => Fate::Lost,

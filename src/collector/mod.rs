@@ -302,9 +302,12 @@ impl<'a> Collector<'a> {
         }
         // Who was asked longest ago comes first: one that takes all the time of a run does not take that of the next as well.
         open.sort_by_key(SourceRun::asked_s);
+        let last_page = self.started + self.budget.last_page();
+        // Whatever this run has waited for so far, Akamai is asked once.
         let until = Deadlines {
-            last_request: self.started + self.budget.last_request(),
-            last_page: self.started + self.budget.last_page(),
+            last_request: (self.started + self.budget.last_request())
+                .max((Instant::now() + REQUEST_GAP).min(last_page)),
+            last_page,
         };
         let Self { store, route, budget, started, .. } = self;
         let mut delivered = Exit::Done;
