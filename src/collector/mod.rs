@@ -1,10 +1,11 @@
 //! One run of `collect`: hand over what is pending, fetch what is new into the spool, remember how far, hand that over.
 //!
 //! The flow, and where each step stands: `source` asks Akamai and moves its cursor only once the page is sealed in the spool
-//! (`page` reads it line by line), `hosts` lets those on different hosts not wait for each other; `route` gives the spool's lines (`spool_lines`) either to the wodle (`deliver`) or to analysisd
-//! itself (`queueing`), which record how far; `store` is what they share; `monitor` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run; `window` is the original's way,
-//! without a memory; `damage` deals with what of the spool cannot be read; `backfill` fetches a past span into the spool. Never
-//! writes anything but whole event lines to stdout.
+//! (`page` reads it line by line); `hosts` lets those on different hosts not wait for each other. `route` gives the spool's
+//! lines (`spool_lines`) either to the wodle (`deliver`) or to analysisd itself (`queueing`), which record how far. `store` is
+//! what they share; `monitor` remembers what is wrong and tells Wazuh by a `notice`; `budget` bounds the run. `window` is the
+//! original's way, without a memory; `damage` deals with what of the spool cannot be read; `backfill` fetches a past span into
+//! the spool. Never writes anything but whole event lines to stdout.
 
 pub mod backfill;
 mod budget;
