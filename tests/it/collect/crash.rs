@@ -237,7 +237,7 @@ fn what_stays_of_a_run_that_died_while_it_fetched_is_no_hindrance() {
 }
 
 /// A line that takes long to decode: in the middle of it a run can be ended from outside, as a bug would end it.
-fn long_line() -> String {
+pub fn long_line() -> String {
     let items = "QUJDRA%3d%3d%3b".repeat(400_000);
     format!(
         "{{\"type\":\"akamai_siem\",\"attackData\":{{\"rules\":\"{items}\"}},\"httpMessage\":{{\"requestId\":\"ff.1\"}}}}"

@@ -7,17 +7,10 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::crash::long_line;
 use super::recovery::rewrite;
 use super::site::{Site, notices, numbers};
 use crate::loopback::{Akamai, Fault, Habits, Settings, now};
-
-/// An event that takes a while to decode.
-fn long_line() -> String {
-    let items = "QUJDRA%3d%3d%3b".repeat(100_000);
-    format!(
-        "{{\"type\":\"akamai_siem\",\"attackData\":{{\"rules\":\"{items}\"}},\"httpMessage\":{{\"requestId\":\"ff.1\"}}}}"
-    )
-}
 
 /// Runs `collect` and ends it as Wazuh does, as soon as it is time.
 fn stop_when(site: &Site, is_time: impl Fn() -> bool) {

@@ -33,6 +33,23 @@ impl Site {
         site
     }
 
+    /// One whose collector works as nobody; none where the tests do not run as root: only root can become somebody else.
+    pub fn as_nobody(more: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let site = Self::with(Settings::default(), more);
+        fs::set_permissions(site.place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        site.become_nobody();
+        Some(site)
+    }
+
+    /// The collector works as nobody from now on.
+    pub fn become_nobody(&self) {
+        let config = fs::read_to_string(self.place.config()).unwrap();
+        fs::write(self.place.config(), config.replace("user = root\n", "user = nobody\n")).unwrap();
+    }
+
     /// Writes the configuration, with this site's folders.
     pub fn configure(&self, config: &str) {
         let folders = format!(

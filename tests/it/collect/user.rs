@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::site::{Modulesd, Site, numbers};
 use crate::analysisd::Analysisd;
-use crate::loopback::Settings;
 
 /// The group of Wazuh, which need not have a name.
 const WAZUH: u32 = 4_711;
@@ -18,13 +17,8 @@ fn all(numbers: std::ops::Range<u64>) -> Vec<u64> {
 /// A manager, a collector that works as nobody, and an analysisd; none where the tests do not run as root: only root can become
 /// somebody else.
 fn site(more: &str) -> Option<(Site, Analysisd)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let site = Site::with(Settings::default(), more);
+    let site = Site::as_nobody(more)?;
     site.set_version("server", "v4.14.9");
-    set_mode(site.place.folder.path(), 0o755);
-    become_nobody(&site);
     let analysisd = Analysisd::start(&site.wazuh("queue/sockets"), 5_000.0);
     for (name, mode) in [("queue/sockets", 0o770), ("queue/sockets/queue", 0o660), ("queue/sockets/analysis", 0o660)] {
         chown(site.wazuh(name), None, Some(WAZUH)).unwrap();
@@ -32,11 +26,6 @@ fn site(more: &str) -> Option<(Site, Analysisd)> {
     }
     chown(site.wazuh("etc"), None, Some(WAZUH)).unwrap();
     Some((site, analysisd))
-}
-
-fn become_nobody(site: &Site) {
-    let config = fs::read_to_string(site.place.config()).unwrap();
-    fs::write(site.place.config(), config.replace("user = root\n", "user = nobody\n")).unwrap();
 }
 
 fn set_mode(path: &Path, mode: u32) {
